@@ -1,0 +1,1 @@
+//! The engine of `object_store_localfs`.

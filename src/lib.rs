@@ -1,0 +1,1 @@
+//! A drop-in `LocalFileSystem` for `object_store`.
