@@ -1,1 +1,260 @@
-//! The engine of `object_store_localfs`.
+//! The engine of `object_store_localfs`: how a file is written, copied, renamed and removed so
+//! that it holds on any mount. It knows files, not objects, and blocks the calling thread.
+//!
+//! Programs use [`object_store_localfs`](https://crates.io/crates/object_store_localfs) or an
+//! `object_store` patched by its command line; both depend on this package, and cargo admits one
+//! of it in a program, so that all stores of a process share one table of path locks.
+//!
+//! # The order of a write
+//!
+//! 1. The staging file is made next to the destination, `{destination}#{digits}`.
+//! 2. Parts are written at their offsets, in any order, in parallel.
+//! 3. Every part that was handed out has been written; else an error, and nothing is published.
+//! 4. fsync, if it was asked for.
+//! 5. fstat: the size is the number of bytes accepted; else an error.
+//! 6. close, checked.
+//! 7. The path is locked.
+//! 8. Publish: a rename, or a step that creates exclusively.
+//! 9. Observe: after an ambiguous error, or where the mount is not known to be a local disk, the
+//!    paths are looked at, and what is found decides.
+//! 10. fsync of the directory, if it was asked for; the path is unlocked.
+
+mod dirs;
+mod error;
+pub mod fault;
+mod lock;
+mod mount;
+mod observe;
+mod place;
+mod publish;
+mod recoveries;
+mod relocate;
+mod remove;
+mod retry;
+mod staging;
+mod sys;
+mod upload;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+pub use error::{Error, ErrorKind, Result};
+pub use lock::PathGuard;
+pub use recoveries::Recoveries;
+pub use retry::RetryPolicy;
+pub use upload::{Part, PartWriter, Upload};
+
+use place::Place;
+use recoveries::{Counters, count};
+use sys::{Stat, is};
+
+/// Whether an object may be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Replaces what is there.
+    Overwrite,
+    /// Fails with [`ErrorKind::AlreadyExists`] if something is there.
+    Create,
+}
+
+/// A version of a file, by what an e_tag is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    /// The inode number; zero where the platform has none.
+    pub inode: u64,
+    /// When it was written, in microseconds since 1970; zero if that is not known or earlier.
+    pub modified_micros: u128,
+    /// In bytes.
+    pub size: u64,
+}
+
+impl From<&Stat> for Version {
+    fn from(stat: &Stat) -> Self {
+        let since_1970 = stat
+            .modified
+            .and_then(|m| m.duration_since(SystemTime::UNIX_EPOCH).ok());
+        Self {
+            inode: stat.ino,
+            modified_micros: since_1970.unwrap_or_default().as_micros(),
+            size: stat.size,
+        }
+    }
+}
+
+/// How files are written: options, and the counters of what it recovered from. Clones share the
+/// counters.
+#[derive(Debug, Clone, Default)]
+pub struct Engine {
+    fsync: bool,
+    retry: RetryPolicy,
+    counters: Arc<Counters>,
+}
+
+impl Engine {
+    /// Neither fsync, nor a retry policy other than the default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether files, and the directories that name them, are synced before an operation answers.
+    pub fn with_fsync(mut self, fsync: bool) -> Self {
+        self.fsync = fsync;
+        self
+    }
+
+    /// How calls are made again.
+    pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// What this engine and its clones recovered from so far.
+    pub fn recoveries(&self) -> Recoveries {
+        self.counters.snapshot()
+    }
+
+    /// Begins a write to `dest`: makes its staging file, and the directories it needs.
+    pub fn upload(&self, dest: &Path) -> Result<Upload> {
+        Upload::begin(self, dest)
+    }
+
+    /// Writes a whole file: `chunks` one after another, `len` bytes in all.
+    pub fn put<'a>(
+        &self,
+        dest: &Path,
+        len: u64,
+        chunks: impl Iterator<Item = &'a [u8]>,
+        mode: Mode,
+    ) -> Result<Version> {
+        let mut upload = self.upload(dest)?;
+        let part = upload.part(len);
+        part.writer().write(chunks)?;
+        part.is_written();
+        upload.complete(mode)
+    }
+
+    /// Makes `to` a copy of `from`: a hard link where the mount has them, else a copy of the data.
+    pub fn copy(&self, from: &Path, to: &Path, mode: Mode) -> Result<()> {
+        relocate::copy(self, from, to, mode)
+    }
+
+    /// Moves `from` to `to`. With [`Mode::Create`] and a `cleanup_root`, directories that this
+    /// leaves empty are removed up to that root.
+    pub fn rename(
+        &self,
+        from: &Path,
+        to: &Path,
+        mode: Mode,
+        cleanup_root: Option<&Path>,
+    ) -> Result<()> {
+        relocate::rename(self, from, to, mode)?;
+        if let (Mode::Create, Some(root)) = (mode, cleanup_root) {
+            dirs::remove_empty_parents(from, root);
+        }
+        Ok(())
+    }
+
+    /// Removes `path`; with a `cleanup_root`, also the directories that this leaves empty, up to
+    /// that root.
+    pub fn delete(&self, path: &Path, cleanup_root: Option<&Path>) -> Result<()> {
+        remove::delete(self, path)?;
+        if let Some(root) = cleanup_root {
+            dirs::remove_empty_parents(path, root);
+        }
+        Ok(())
+    }
+
+    /// Locks `path` against every writer of this process, until the answer is dropped: what writes,
+    /// copies, renames or deletes it waits. For tests, and for programs that touch the file
+    /// themselves. A thread that holds it must not write to the path through a store: it would
+    /// wait for itself.
+    pub fn lock(&self, path: &Path) -> Result<PathGuard> {
+        let place = self.locate(path).map_err(|e| Error::new("lock", path, e))?;
+        Ok(lock::lock(place.key()))
+    }
+
+    fn locate(&self, path: &Path) -> io::Result<Place> {
+        self.retrying("look at the directory of", path, || place::locate(path))
+    }
+
+    /// Makes a call again, within the budget, that may be made twice without harm.
+    fn retrying<T>(
+        &self,
+        step: &'static str,
+        path: &Path,
+        call: impl Fn() -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.retrying_if(is::ambiguous, step, path, call)
+    }
+
+    fn retrying_if<T>(
+        &self,
+        again: impl Fn(&io::Error) -> bool,
+        step: &'static str,
+        path: &Path,
+        call: impl Fn() -> io::Result<T>,
+    ) -> io::Result<T> {
+        let first = match call() {
+            Err(e) if again(&e) => e,
+            answer => return answer,
+        };
+        let mut retry = self.retry.start();
+        let mut last = first;
+        while retry.again() {
+            self.retried(step, path, &last);
+            match call() {
+                Err(e) if again(&e) => last = e,
+                answer => return answer,
+            }
+        }
+        Err(last)
+    }
+
+    fn retried(&self, step: &'static str, path: &Path, error: &io::Error) {
+        count(&self.counters.retries);
+        tracing::debug!(
+            step,
+            path = %path.display(),
+            errno = error.raw_os_error(),
+            error = %error,
+            "made a call again that had not taken effect"
+        );
+    }
+
+    fn resolved(&self, step: &'static str, path: &Path, error: &io::Error) {
+        count(&self.counters.ambiguous_resolved);
+        tracing::warn!(
+            step,
+            path = %path.display(),
+            errno = error.raw_os_error(),
+            error = %error,
+            "a call took effect though it answered with an error"
+        );
+    }
+
+    fn fell_back(&self, step: &'static str, path: &Path, to: &'static str) {
+        count(&self.counters.fallbacks);
+        tracing::debug!(step, path = %path.display(), to, "the mount cannot do the first choice");
+    }
+}
+
+/// What tests ask of the engine's inside.
+#[doc(hidden)]
+pub mod testing {
+    /// How many paths are locked or awaited in this process right now.
+    pub fn paths_in_lock_table() -> usize {
+        crate::lock::in_use()
+    }
+
+    /// A lock by a bare key, for benches and properties of the lock alone.
+    pub fn lock_key(key: u64) -> crate::PathGuard {
+        crate::lock::lock(crate::lock::Key(key))
+    }
+
+    /// Two of them, in the one order.
+    pub fn lock_keys(a: u64, b: u64) -> crate::PathGuard {
+        crate::lock::lock_both(crate::lock::Key(a), crate::lock::Key(b))
+    }
+}

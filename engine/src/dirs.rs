@@ -1,0 +1,53 @@
+//! Parent directories: made when they are missing, removed when they are empty.
+
+use std::io;
+use std::path::Path;
+
+use crate::Engine;
+use crate::place;
+use crate::sys::{self, is};
+
+/// Makes the directories above `path`. With fsync, what was made is durable: each new directory is
+/// synced, and the one that was there before, in which the first of them has its entry.
+pub(crate) fn create_parents(engine: &Engine, path: &Path) -> io::Result<()> {
+    let (parent, _) = place::split(path);
+    // Seen before anything is made, so that what is new is known.
+    let existing = engine
+        .fsync
+        .then(|| parent.ancestors().find(|dir| dir.exists()));
+    engine.retrying("create directory", parent, || sys::create_dir_all(parent))?;
+    if let Some(existing) = existing {
+        for dir in parent.ancestors() {
+            sync(engine, dir)?;
+            if Some(dir) == existing {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the directory that `path` would be in is known not to be there.
+pub(crate) fn is_missing_above(path: &Path) -> bool {
+    sys::stat_dir(place::split(path).0).is_err_and(|e| is::not_found(&e))
+}
+
+/// Makes the entry of `path` in its directory durable.
+pub(crate) fn sync_parent(engine: &Engine, path: &Path) -> io::Result<()> {
+    sync(engine, place::split(path).0)
+}
+
+fn sync(engine: &Engine, dir: &Path) -> io::Result<()> {
+    // Not after EIO: a second fsync would answer Ok for what the first has lost.
+    let again = |e: &io::Error| is::stale(e) || is::interrupted(e);
+    engine.retrying_if(again, "sync", dir, || sys::sync_dir(dir))
+}
+
+/// Removes the directories above `path` that are empty, up to `root`, which stays.
+pub(crate) fn remove_empty_parents(path: &Path, root: &Path) {
+    for dir in path.ancestors().skip(1) {
+        if dir == root || !dir.starts_with(root) || sys::remove_dir(dir).is_err() {
+            break;
+        }
+    }
+}

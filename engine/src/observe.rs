@@ -1,0 +1,272 @@
+//! Ambiguous errors: look by path, then decide.
+//!
+//! An error does not always mean that nothing happened. A reply may be lost on its way (RFC 1813,
+//! section 4.5; link(2), "BUGS"), a request may be made again below us, a handle may be stale
+//! though the file is well. What is true stands in the directory, so that is asked.
+
+use std::io;
+use std::path::Path;
+
+use crate::Engine;
+use crate::mount::Mount;
+use crate::sys::{self, Stat, is};
+
+/// What was at the destination before the first attempt.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Before {
+    /// Not looked at: on a native mount an inode number is proof enough.
+    NotLooked,
+    Absent,
+    There(Stat),
+}
+
+impl Before {
+    /// Looks where the answer may be needed. What cannot be seen is not looked at.
+    pub(crate) fn look(engine: &Engine, mount: &Mount, dest: &Path) -> Self {
+        if mount.is_native() {
+            return Self::NotLooked;
+        }
+        match look(engine, dest) {
+            Ok(Some(stat)) => Self::There(stat),
+            Ok(None) => Self::Absent,
+            Err(_) => Self::NotLooked,
+        }
+    }
+
+    fn is_unchanged(&self, now: Option<&Stat>) -> bool {
+        match (self, now) {
+            // The safe reading: an error rather than a success that is none.
+            (Self::NotLooked, _) => true,
+            (Self::Absent, None) => true,
+            (Self::There(before), Some(now)) => before == now,
+            _ => false,
+        }
+    }
+
+    fn is_known_to_differ(&self, now: &Stat) -> bool {
+        match self {
+            Self::NotLooked => false,
+            Self::Absent => true,
+            Self::There(before) => before != now,
+        }
+    }
+}
+
+/// What became of a call that answered with an ambiguous error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing happened; it may be made again.
+    NotApplied,
+    /// It took effect.
+    Applied,
+    /// A link took effect; the staging file is there besides.
+    AppliedByLink,
+    /// The staging file was taken from us, and the destination is as it was.
+    Taken,
+    /// The staging file is gone, and the destination is neither ours nor as it was.
+    Superseded,
+}
+
+/// What two looks at the paths say. `ours` is what the file was before the first attempt.
+pub(crate) fn judge(
+    staging: Option<&Stat>,
+    dest: Option<&Stat>,
+    before: &Before,
+    ours: &Stat,
+    stable_inodes: bool,
+) -> Verdict {
+    let same_inode =
+        |d: &Stat| stable_inodes && ours.ino != 0 && (d.dev, d.ino) == (ours.dev, ours.ino);
+    let alike = |d: &Stat| {
+        (d.size, d.modified) == (ours.size, ours.modified) && before.is_known_to_differ(d)
+    };
+    match (staging, dest) {
+        (Some(_), Some(d)) if same_inode(d) => Verdict::AppliedByLink,
+        // Both names count two links: the only witness where inode numbers change.
+        (Some(s), Some(d)) if !stable_inodes && s.nlink > 1 && d.nlink > 1 && alike(d) => {
+            Verdict::AppliedByLink
+        }
+        (Some(_), _) => Verdict::NotApplied,
+        (None, Some(d)) if same_inode(d) && d.size == ours.size => Verdict::Applied,
+        // The number may have changed with the name.
+        (None, Some(d)) if alike(d) => Verdict::Applied,
+        (None, now) if before.is_unchanged(now) => Verdict::Taken,
+        (None, _) => Verdict::Superseded,
+    }
+}
+
+/// What is at `path`, or `None` if nothing is. A stale answer is asked for again within the
+/// budget; that nothing is there is an answer.
+pub(crate) fn look(engine: &Engine, path: &Path) -> io::Result<Option<Stat>> {
+    match engine.retrying("look at", path, || sys::stat(path)) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(e) if is::absent(&e) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The looks and the verdict in one.
+pub(crate) fn after_error(
+    engine: &Engine,
+    mount: &Mount,
+    staging: &Path,
+    dest: &Path,
+    before: &Before,
+    ours: &Stat,
+) -> io::Result<Verdict> {
+    let staging = look(engine, staging)?;
+    let dest = look(engine, dest)?;
+    Ok(judge(
+        staging.as_ref(),
+        dest.as_ref(),
+        before,
+        ours,
+        mount.has_stable_inodes(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    fn file(ino: u64, size: u64, mtime: u64) -> Stat {
+        Stat {
+            is_dir: false,
+            size,
+            modified: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(mtime)),
+            changed: (mtime as i64, 0),
+            dev: 1,
+            ino,
+            nlink: 1,
+        }
+    }
+
+    fn linked(mut stat: Stat) -> Stat {
+        stat.nlink += 1;
+        stat
+    }
+
+    const OURS: (u64, u64, u64) = (10, 5, 100);
+
+    fn ours() -> Stat {
+        file(OURS.0, OURS.1, OURS.2)
+    }
+
+    #[test]
+    fn a_staging_file_that_is_there_was_not_renamed() {
+        let old = file(7, 3, 50);
+        for dest in [None, Some(&old)] {
+            let before = dest.map_or(Before::Absent, |s| Before::There(*s));
+            assert_eq!(
+                judge(Some(&ours()), dest, &before, &ours(), true),
+                Verdict::NotApplied
+            );
+        }
+    }
+
+    #[test]
+    fn a_staging_file_that_is_gone_with_ours_in_place_was_renamed() {
+        for before in [
+            Before::NotLooked,
+            Before::Absent,
+            Before::There(file(7, 5, 100)),
+        ] {
+            assert_eq!(
+                judge(None, Some(&ours()), &before, &ours(), true),
+                Verdict::Applied
+            );
+        }
+    }
+
+    #[test]
+    fn a_link_leaves_both() {
+        let both = linked(ours());
+        assert_eq!(
+            judge(Some(&both), Some(&both), &Before::Absent, &ours(), true),
+            Verdict::AppliedByLink
+        );
+        // Where inode numbers change, by link count, size and mtime.
+        let (staging, dest) = (linked(file(11, 5, 100)), linked(file(12, 5, 100)));
+        assert_eq!(
+            judge(Some(&staging), Some(&dest), &Before::Absent, &ours(), false),
+            Verdict::AppliedByLink
+        );
+    }
+
+    #[test]
+    fn an_old_object_that_looks_alike_is_not_ours() {
+        let alike = file(7, OURS.1, OURS.2);
+        let before = Before::There(alike);
+        for stable in [true, false] {
+            assert_eq!(
+                judge(Some(&ours()), Some(&alike), &before, &ours(), stable),
+                Verdict::NotApplied
+            );
+            assert_eq!(
+                judge(None, Some(&alike), &before, &ours(), stable),
+                Verdict::Taken
+            );
+        }
+    }
+
+    #[test]
+    fn another_creators_object_is_not_ours() {
+        let theirs = file(8, OURS.1, OURS.2 + 1);
+        for stable in [true, false] {
+            assert_eq!(
+                judge(
+                    Some(&ours()),
+                    Some(&theirs),
+                    &Before::Absent,
+                    &ours(),
+                    stable
+                ),
+                Verdict::NotApplied
+            );
+        }
+    }
+
+    #[test]
+    fn a_staging_file_that_is_gone_with_the_destination_as_before_was_taken() {
+        let old = file(7, 3, 50);
+        assert_eq!(
+            judge(None, Some(&old), &Before::There(old), &ours(), true),
+            Verdict::Taken
+        );
+        assert_eq!(
+            judge(None, None, &Before::Absent, &ours(), true),
+            Verdict::Taken
+        );
+        // Nobody looked: no success is claimed.
+        assert_eq!(
+            judge(None, Some(&old), &Before::NotLooked, &ours(), true),
+            Verdict::Taken
+        );
+    }
+
+    #[test]
+    fn a_staging_file_that_is_gone_with_a_newer_object_in_place_was_superseded() {
+        let (old, newer) = (file(7, 3, 50), file(8, 9, 200));
+        assert_eq!(
+            judge(None, Some(&newer), &Before::There(old), &ours(), true),
+            Verdict::Superseded
+        );
+        assert_eq!(
+            judge(None, None, &Before::There(old), &ours(), true),
+            Verdict::Superseded
+        );
+    }
+
+    #[test]
+    fn an_inode_number_that_changed_with_the_rename_is_known_by_size_and_mtime() {
+        let renamed = file(99, OURS.1, OURS.2);
+        for stable in [true, false] {
+            assert_eq!(
+                judge(None, Some(&renamed), &Before::Absent, &ours(), stable),
+                Verdict::Applied
+            );
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Where a file is: its mount, and what the path lock knows it by.
+
+use std::ffi::OsStr;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::lock::Key;
+use crate::mount::{self, Mount};
+use crate::sys::{self, DirStat};
+
+/// A directory's identity, the same by whichever root or symlink it is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Dir {
+    /// Where the mount keeps inode numbers of directories.
+    Inode(u64),
+    /// Elsewhere: the path within the file system.
+    Path(String),
+}
+
+/// In lower case: on a mount that ignores case two spellings are one file. On any other they are
+/// two that now and then wait for each other, which is harmless.
+fn folded(name: &OsStr) -> String {
+    name.to_string_lossy().to_lowercase()
+}
+
+/// A file's place: it need not be there.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) mount: Arc<Mount>,
+    dev: u64,
+    dir: Dir,
+    name: String,
+}
+
+impl Place {
+    pub(crate) fn key(&self) -> Key {
+        let mut hasher = DefaultHasher::new();
+        (self.dev, &self.dir, &self.name).hash(&mut hasher);
+        Key(hasher.finish())
+    }
+
+    /// One directory entry, or two whose names differ in case only.
+    pub(crate) fn is_same_entry(&self, other: &Self) -> bool {
+        self.dev == other.dev && self.dir == other.dir && self.name == other.name
+    }
+
+    /// The place of another name in the same directory.
+    pub(crate) fn sibling(&self, name: &OsStr) -> Self {
+        Self {
+            name: folded(name),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn is_on_mount_of(&self, other: &Self) -> bool {
+        self.dev == other.dev
+    }
+}
+
+/// Finds a file's place by one look at its directory; `NotFound` if that is not there.
+pub(crate) fn locate(path: &Path) -> io::Result<Place> {
+    let (dir, name) = split(path);
+    let stat = sys::stat_dir(dir)?;
+    in_dir(dir, &stat, name)
+}
+
+fn in_dir(dir: &Path, stat: &DirStat, name: &OsStr) -> io::Result<Place> {
+    let mount = mount::of(dir, stat);
+    let identity = if mount.has_stable_dirs() {
+        Dir::Inode(stat.ino)
+    } else {
+        let path = mount.path_within(sys::canonical_dir(dir)?);
+        Dir::Path(folded(path.as_os_str()))
+    };
+    Ok(Place {
+        mount,
+        dev: stat.dev,
+        dir: identity,
+        name: folded(name),
+    })
+}
+
+/// The directory that holds `path`, and the name in it.
+pub(crate) fn split(path: &Path) -> (&Path, &OsStr) {
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    (dir, path.file_name().unwrap_or_default())
+}

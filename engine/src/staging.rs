@@ -1,0 +1,262 @@
+//! Staging files: the private file next to a destination that the bytes go to first.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::hash::BuildHasher;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::SystemTime;
+
+use crate::error::{Error, Result};
+use crate::place::{self, Place};
+use crate::recoveries::count;
+use crate::sys::{self, Stat, is};
+use crate::{Engine, dirs, observe, publish};
+
+/// How often directories are made for one staging file that others keep removing.
+const DIRS_MADE: u32 = 100;
+
+/// A staging file, removed when this is dropped unless it was published.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    engine: Engine,
+    dest: PathBuf,
+    path: PathBuf,
+    place: Place,
+    /// What it was when it was made; on a native mount nobody asks.
+    birth: Option<Stat>,
+    gone: bool,
+}
+
+impl Staging {
+    /// Makes an empty staging file, and the directories it needs.
+    pub(crate) fn create(engine: &Engine, dest: &Path) -> Result<(Self, File)> {
+        let (mut staging, file) = Self::make(engine, dest, sys::create_new)
+            .map_err(|(path, e)| Error::new("open file", &path, e))?;
+        if !staging.place.mount.is_native() {
+            staging.birth = sys::stat_handle(&file, &staging.path).ok();
+        }
+        Ok((staging, file))
+    }
+
+    /// Makes a staging file that is a hard link of `from`.
+    pub(crate) fn link(
+        engine: &Engine,
+        from: &Path,
+        source: &Stat,
+        dest: &Path,
+    ) -> Result<Self, io::Error> {
+        let made = Self::make(engine, dest, |path| match sys::link(from, path) {
+            // Nobody else draws this name: the reply to the first of two requests was lost.
+            Err(e) if is::exists(&e) => match observe::look(engine, path)? {
+                Some(s) if (s.dev, s.ino) == (source.dev, source.ino) => {
+                    engine.resolved("link", path, &e);
+                    Ok(())
+                }
+                _ => Err(e),
+            },
+            // The source's parent is there (it was looked at), so it is the source that is gone,
+            // or the destination's directory; the caller looks.
+            done => done,
+        });
+        match made {
+            Ok((staging, ())) => Ok(staging),
+            Err((_, e)) => Err(e),
+        }
+    }
+
+    fn make<T>(
+        engine: &Engine,
+        dest: &Path,
+        attempt: impl Fn(&Path) -> io::Result<T>,
+    ) -> Result<(Self, T), (PathBuf, io::Error)> {
+        let (dir, name) = place::split(dest);
+        let mut retry = engine.retry.start();
+        let mut dirs_made = 0;
+        let mut cut_name = false;
+        loop {
+            let path = dir.join(staging_name(name, unique(), cut_name));
+            let made = engine.locate(dest).and_then(|place| match attempt(&path) {
+                Ok(made) => Ok((place, made)),
+                Err(e) => {
+                    // It may be there all the same; nobody else's has this name.
+                    if !place.mount.is_native() && (is::ambiguous(&e) || is::exists(&e)) {
+                        let _ = sys::unlink(&path);
+                    }
+                    Err(e)
+                }
+            });
+            let e = match made {
+                Ok((place, made)) => {
+                    let staging = Self {
+                        engine: engine.clone(),
+                        dest: dest.to_owned(),
+                        path,
+                        place,
+                        birth: None,
+                        gone: false,
+                    };
+                    return Ok((staging, made));
+                }
+                Err(e) => e,
+            };
+            if is::not_found(&e) && dirs_made < DIRS_MADE {
+                dirs_made += 1;
+                if let Err(e) = dirs::create_parents(engine, dest) {
+                    return Err((dir.to_owned(), e));
+                }
+            } else if is::name_too_long(&e) && !cut_name {
+                cut_name = true;
+            } else if (is::ambiguous(&e) || is::exists(&e)) && retry.again() {
+                engine.retried("create", &path, &e);
+            } else {
+                return Err((path, e));
+            }
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn dest(&self) -> &Path {
+        &self.dest
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Opens it anew by path, after a handle of it went stale, and makes sure that it is the same
+    /// file.
+    pub(crate) fn reopen(&self) -> io::Result<File> {
+        let file = self
+            .engine
+            .retrying("reopen", &self.path, || sys::open_write(&self.path))?;
+        if let Some(birth) = &self.birth {
+            let now = self.engine.retrying("look at", &self.path, || {
+                sys::stat_handle(&file, &self.path)
+            })?;
+            let same = (now.dev, now.ino) == (birth.dev, birth.ino);
+            if !same && self.place.mount.has_stable_inodes() {
+                return Err(io::Error::other(
+                    "another file has taken the staging file's name",
+                ));
+            }
+        }
+        count(&self.engine.counters.reopened_handles);
+        tracing::info!(path = %self.path.display(), "opened a stale staging file anew");
+        Ok(file)
+    }
+
+    /// Learns whether inode numbers stay with a file on this mount.
+    pub(crate) fn compare_inode(&self, now: &Stat) {
+        if self.birth.is_some_and(|birth| birth.ino != now.ino) {
+            self.place.mount.saw_inode_change();
+        }
+    }
+
+    /// It has another name now, or is nobody's any more.
+    pub(crate) fn is_published(&mut self) {
+        self.gone = true;
+    }
+
+    /// Removes it now, and says if it could not.
+    pub(crate) fn remove(&mut self) -> io::Result<()> {
+        self.gone = true;
+        publish::remove(&self.engine, &self.path)
+    }
+
+    /// Removes it unless it has another name by now. What cannot be removed stays hidden.
+    pub(crate) fn discard(&mut self) {
+        if !self.gone
+            && let Err(e) = self.remove()
+        {
+            tracing::warn!(
+                path = %self.path.display(),
+                error = %e,
+                "a staging file stays behind; it is hidden from listings"
+            );
+        }
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        self.discard();
+    }
+}
+
+/// `{name}#{digits}`: every version of object_store hides it from listings. A name that is too
+/// long with its digits is cut, so that the limit is upstream's: two bytes more than the name.
+fn staging_name(name: &OsStr, digits: u64, cut: bool) -> OsString {
+    let suffix = format!("#{digits:019}");
+    let mut staged = if cut {
+        let name = name.to_string_lossy();
+        let room = (name.len() + 2).saturating_sub(suffix.len());
+        OsString::from(&name[..name.floor_char_boundary_at(room)])
+    } else {
+        name.to_owned()
+    };
+    staged.push(suffix);
+    staged
+}
+
+/// `str::floor_char_boundary` came with Rust 1.91.
+trait FloorCharBoundary {
+    fn floor_char_boundary_at(&self, index: usize) -> usize;
+}
+
+impl FloorCharBoundary for str {
+    fn floor_char_boundary_at(&self, index: usize) -> usize {
+        (0..=index.min(self.len()))
+            .rev()
+            .find(|i| self.is_char_boundary(*i))
+            .unwrap_or(0)
+    }
+}
+
+/// Nineteen digits that no other upload of any process draws: hashed with a random key that std
+/// asks the system for.
+fn unique() -> u64 {
+    static DRAWN: AtomicU64 = AtomicU64::new(0);
+    let drawn = (
+        std::process::id(),
+        DRAWN.fetch_add(1, Relaxed),
+        SystemTime::now(),
+    );
+    std::hash::RandomState::new().hash_one(drawn) % 10_u64.pow(19)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str, cut: bool) -> String {
+        staging_name(OsStr::new(name), 42, cut)
+            .into_string()
+            .unwrap()
+    }
+
+    #[test]
+    fn a_staging_name_is_the_destination_and_digits() {
+        assert_eq!(named("a.parquet", false), "a.parquet#0000000000000000042");
+    }
+
+    #[test]
+    fn a_name_that_is_cut_grows_by_two_bytes_at_the_most() {
+        for name in ["x".repeat(253), "é".repeat(126), "🙀".repeat(63)] {
+            let staged = named(&name, true);
+            assert!(staged.len() <= name.len() + 2);
+            assert!(staged.ends_with("#0000000000000000042"));
+            assert!(name.starts_with(staged.split_once('#').unwrap().0));
+        }
+    }
+
+    #[test]
+    fn no_two_names_are_the_same() {
+        let drawn: std::collections::HashSet<_> = (0..10_000).map(|_| unique()).collect();
+        assert_eq!(drawn.len(), 10_000);
+    }
+}

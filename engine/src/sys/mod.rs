@@ -1,0 +1,204 @@
+//! System calls, one function each, by platform. Every one of them passes the [fault
+//! seam](crate::fault), so that a test can fail or delay it.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::time::SystemTime;
+
+use crate::fault::{Call, Op, around};
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+#[cfg(unix)]
+use unix as platform;
+#[cfg(windows)]
+use windows as platform;
+
+pub(crate) use platform::{is, same_error};
+
+/// What a file system says of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) is_dir: bool,
+    pub(crate) size: u64,
+    pub(crate) modified: Option<SystemTime>,
+    /// Seconds and nanoseconds of the last change of the inode; zero where there is none.
+    pub(crate) changed: (i64, i64),
+    /// Zero where the platform has none.
+    pub(crate) dev: u64,
+    /// Zero where the platform has none.
+    pub(crate) ino: u64,
+    /// One where the platform has none.
+    pub(crate) nlink: u64,
+}
+
+/// A directory, as the path lock and the table of mounts need it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DirStat {
+    pub(crate) dev: u64,
+    pub(crate) ino: u64,
+    /// Tells apart two mounts that had one device number after each other; zero if unknown.
+    pub(crate) mount_id: u64,
+}
+
+/// What the kernel says of a mount.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct MountInfo {
+    pub(crate) fs_type: String,
+    /// Where it is mounted.
+    pub(crate) mount_point: std::path::PathBuf,
+    /// Which directory of the file system is mounted there: not `/` for a bind mount.
+    pub(crate) root: std::path::PathBuf,
+}
+
+/// Creates a staging file: it must not be there yet.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+    around(Call::new(Op::Create, path), || {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path)
+    })
+}
+
+pub(crate) fn open_write(path: &Path) -> io::Result<File> {
+    around(Call::new(Op::Open, path), || {
+        OpenOptions::new().read(true).write(true).open(path)
+    })
+}
+
+pub(crate) fn open_read(path: &Path) -> io::Result<File> {
+    around(Call::new(Op::Open, path), || File::open(path))
+}
+
+/// Writes all of `buf` at `offset`, wherever the file's position is.
+pub(crate) fn write_all_at(file: &File, path: &Path, buf: &[u8], offset: u64) -> io::Result<()> {
+    around(Call::new(Op::Write, path), || {
+        platform::write_all_at(file, buf, offset)
+    })
+}
+
+/// Reads into `buf` at `offset`; fewer bytes than asked for only at the end of the file.
+pub(crate) fn read_at(file: &File, path: &Path, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    around(Call::new(Op::Read, path), || {
+        let mut filled = 0;
+        while filled < buf.len() {
+            match platform::read_at(file, &mut buf[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(filled)
+    })
+}
+
+/// Copies all of `from` into `to`, inside the kernel or on the server where that is possible
+/// (`copy_file_range(2)`, which shares extents on btrfs and xfs).
+pub(crate) fn copy_data(mut from: &File, mut to: &File, path: &Path) -> io::Result<u64> {
+    around(Call::new(Op::Write, path), || io::copy(&mut from, &mut to))
+}
+
+pub(crate) fn sync(file: &File, path: &Path) -> io::Result<()> {
+    around(Call::new(Op::Sync, path), || file.sync_all())
+}
+
+/// Makes the entries of a directory durable. A no-op where directories cannot be opened, and no
+/// error where the file system has no such thing: fsync(2) gives EINVAL, and EBADF and ENOTSUP
+/// are seen on network mounts.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    around(Call::new(Op::SyncDir, path), || {
+        match platform::sync_dir(path) {
+            Err(e) if is::unsupported_sync(&e) => Ok(()),
+            done => done,
+        }
+    })
+}
+
+/// Drops what the page cache holds of a synced file, so that the next read asks the device or the
+/// server. Best effort.
+pub(crate) fn forget_cached(file: &File) {
+    platform::forget_cached(file);
+}
+
+/// Closes, and says what `Drop` of a [`File`] hides: on NFS, SMB and FUSE this is where lost data
+/// is reported (close(2), "Dealing with error returns from close()").
+pub(crate) fn close(file: File, path: &Path) -> io::Result<()> {
+    around(Call::new(Op::Close, path), || platform::close(file))
+}
+
+/// What an open handle's file is. Never to be asked after a rename of that file.
+pub(crate) fn stat_handle(file: &File, path: &Path) -> io::Result<Stat> {
+    around(Call::new(Op::StatHandle, path), || {
+        file.metadata().map(|m| platform::stat(&m))
+    })
+}
+
+/// What is at `path`, a symlink itself included.
+pub(crate) fn stat(path: &Path) -> io::Result<Stat> {
+    around(Call::new(Op::Stat, path), || {
+        std::fs::symlink_metadata(path).map(|m| platform::stat(&m))
+    })
+}
+
+/// What the directory at `path` is, symlinks followed.
+pub(crate) fn stat_dir(path: &Path) -> io::Result<DirStat> {
+    around(Call::new(Op::StatDir, path), || platform::stat_dir(path))
+}
+
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    around(Call::between(Op::Rename, from, to), || {
+        std::fs::rename(from, to)
+    })
+}
+
+/// Renames if nothing is at `to`. An error for which [`is::unsupported_rename_flags`] holds says
+/// that the kernel or the file system cannot.
+pub(crate) fn rename_exclusive(from: &Path, to: &Path) -> io::Result<()> {
+    around(Call::between(Op::RenameExclusive, from, to), || {
+        platform::rename_exclusive(from, to)
+    })
+}
+
+pub(crate) fn link(from: &Path, to: &Path) -> io::Result<()> {
+    around(Call::between(Op::Link, from, to), || {
+        std::fs::hard_link(from, to)
+    })
+}
+
+pub(crate) fn unlink(path: &Path) -> io::Result<()> {
+    around(Call::new(Op::Unlink, path), || std::fs::remove_file(path))
+}
+
+pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {
+    around(Call::new(Op::CreateDir, path), || {
+        std::fs::create_dir_all(path)
+    })
+}
+
+pub(crate) fn remove_dir(path: &Path) -> io::Result<()> {
+    around(Call::new(Op::RemoveDir, path), || std::fs::remove_dir(path))
+}
+
+/// Whether this process may create and remove entries in the directory `path`; `true` if unknown.
+pub(crate) fn may_write_dir(path: &Path) -> bool {
+    platform::may_write_dir(path)
+}
+
+/// The mount that the directory `path` lies on, or `None` where the system does not tell.
+pub(crate) fn mount_info(path: &Path, dir: &DirStat) -> Option<MountInfo> {
+    platform::mount_info(path, dir)
+}
+
+/// The directory's path with no symlink in it.
+pub(crate) fn canonical_dir(path: &Path) -> io::Result<std::path::PathBuf> {
+    platform::canonical_dir(path)
+}

@@ -1,0 +1,181 @@
+//! Windows, by std and one call of kernel32.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::windows::fs::FileExt;
+use std::os::windows::io::IntoRawHandle;
+use std::path::{Path, PathBuf};
+
+use super::{DirStat, MountInfo, Stat};
+
+/// What an error number means to us (winerror.h).
+pub(crate) mod is {
+    use std::io;
+
+    const ERROR_FILE_NOT_FOUND: i32 = 2;
+    const ERROR_PATH_NOT_FOUND: i32 = 3;
+    const ERROR_ACCESS_DENIED: i32 = 5;
+    const ERROR_NOT_SAME_DEVICE: i32 = 17;
+    const ERROR_SHARING_VIOLATION: i32 = 32;
+    const ERROR_NOT_SUPPORTED: i32 = 50;
+    const ERROR_NETNAME_DELETED: i32 = 64;
+    const ERROR_SEM_TIMEOUT: i32 = 121;
+    const ERROR_FILE_EXISTS: i32 = 80;
+    const ERROR_ALREADY_EXISTS: i32 = 183;
+    const ERROR_FILENAME_EXCED_RANGE: i32 = 206;
+    const ERROR_INVALID_FUNCTION: i32 = 1;
+    const ERROR_TOO_MANY_LINKS: i32 = 1142;
+
+    fn any_of(e: &io::Error, codes: &[i32]) -> bool {
+        e.raw_os_error().is_some_and(|code| codes.contains(&code))
+    }
+
+    pub(crate) fn ambiguous(e: &io::Error) -> bool {
+        any_of(
+            e,
+            &[
+                ERROR_SHARING_VIOLATION,
+                ERROR_NETNAME_DELETED,
+                ERROR_SEM_TIMEOUT,
+            ],
+        )
+    }
+
+    pub(crate) fn stale(e: &io::Error) -> bool {
+        any_of(e, &[ERROR_NETNAME_DELETED])
+    }
+
+    pub(crate) fn interrupted(e: &io::Error) -> bool {
+        e.kind() == io::ErrorKind::Interrupted
+    }
+
+    pub(crate) fn data_loss(_e: &io::Error) -> bool {
+        false
+    }
+
+    pub(crate) fn denied(e: &io::Error) -> bool {
+        any_of(e, &[ERROR_ACCESS_DENIED])
+    }
+
+    pub(crate) fn not_found(e: &io::Error) -> bool {
+        any_of(e, &[ERROR_FILE_NOT_FOUND, ERROR_PATH_NOT_FOUND])
+    }
+
+    pub(crate) fn exists(e: &io::Error) -> bool {
+        any_of(e, &[ERROR_FILE_EXISTS, ERROR_ALREADY_EXISTS])
+    }
+
+    pub(crate) fn name_too_long(e: &io::Error) -> bool {
+        any_of(e, &[ERROR_FILENAME_EXCED_RANGE])
+    }
+
+    pub(crate) fn unsupported_rename_flags(e: &io::Error) -> bool {
+        e.kind() == io::ErrorKind::Unsupported
+    }
+
+    pub(crate) fn unsupported_link(e: &io::Error) -> bool {
+        any_of(e, &[ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED])
+    }
+
+    pub(crate) fn link_limit(e: &io::Error) -> bool {
+        any_of(e, &[ERROR_TOO_MANY_LINKS, ERROR_NOT_SAME_DEVICE])
+    }
+
+    pub(crate) fn absent(e: &io::Error) -> bool {
+        not_found(e)
+    }
+
+    pub(crate) fn unsupported_sync(_e: &io::Error) -> bool {
+        false
+    }
+}
+
+/// Errors that this crate makes itself, with the number the system would have used.
+pub(crate) mod same_error {
+    use std::io;
+
+    pub(crate) fn not_found() -> io::Error {
+        io::Error::from_raw_os_error(2)
+    }
+
+    pub(crate) fn exists() -> io::Error {
+        io::Error::from_raw_os_error(183)
+    }
+}
+
+/// std tells no inode on stable Rust, so that "ours" is judged by size and mtime.
+pub(super) fn stat(m: &Metadata) -> Stat {
+    Stat {
+        is_dir: m.is_dir(),
+        size: m.len(),
+        modified: m.modified().ok(),
+        changed: (0, 0),
+        dev: 0,
+        ino: 0,
+        nlink: 1,
+    }
+}
+
+pub(super) fn write_all_at(file: &File, mut buf: &[u8], mut offset: u64) -> io::Result<()> {
+    while !buf.is_empty() {
+        match file.seek_write(buf, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                buf = &buf[n..];
+                offset += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    file.seek_read(buf, offset)
+}
+
+pub(super) fn close(file: File) -> io::Result<()> {
+    #[link(name = "kernel32")]
+    unsafe extern "system" {
+        fn CloseHandle(handle: *mut std::ffi::c_void) -> i32;
+    }
+    // SAFETY: the handle was owned by `file`, which gave it up; nobody else closes it.
+    match unsafe { CloseHandle(file.into_raw_handle()) } {
+        0 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Directories cannot be portably opened and synced.
+pub(super) fn sync_dir(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+pub(super) fn forget_cached(_file: &File) {}
+
+pub(super) fn may_write_dir(_path: &Path) -> bool {
+    true
+}
+
+pub(super) fn stat_dir(path: &Path) -> io::Result<DirStat> {
+    std::fs::metadata(path)?;
+    Ok(DirStat {
+        dev: 0,
+        ino: 0,
+        mount_id: 0,
+    })
+}
+
+/// MoveFileExW without MOVEFILE_REPLACE_EXISTING is not reached by std; a hard link serves.
+pub(super) fn rename_exclusive(_from: &Path, _to: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(super) fn mount_info(_path: &Path, _dir: &DirStat) -> Option<MountInfo> {
+    None
+}
+
+pub(super) fn canonical_dir(path: &Path) -> io::Result<PathBuf> {
+    std::fs::canonicalize(path)
+}

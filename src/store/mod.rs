@@ -1,0 +1,58 @@
+//! One module for each minor of object_store. The adapters are written once: here they are
+//! compiled against crates of crates.io, in a patched copy of object_store against that copy.
+//!
+//! What an adapter names by `super` is what stands in the module around it: the crate's items, and
+//! `local_upstream`, its own store.
+
+#![allow(
+    clippy::duplicate_mod,
+    reason = "one source, compiled against the types of three crates"
+)]
+
+#[cfg(feature = "object_store-0_14")]
+#[path = "."]
+pub mod v0_14 {
+    //! For object_store 0.14.
+
+    use object_store_0_14::local as local_upstream;
+    use object_store_0_14::*;
+
+    #[path = "v0_14.rs"]
+    mod adapter;
+    #[path = "shared.rs"]
+    mod shared;
+
+    pub use shared::LocalFileSystem;
+}
+
+#[cfg(feature = "object_store-0_13")]
+#[path = "."]
+pub mod v0_13 {
+    //! For object_store 0.13.
+
+    use object_store_0_13::local as local_upstream;
+    use object_store_0_13::*;
+
+    #[path = "v0_13.rs"]
+    mod adapter;
+    #[path = "shared.rs"]
+    mod shared;
+
+    pub use shared::LocalFileSystem;
+}
+
+#[cfg(feature = "object_store-0_12")]
+#[path = "."]
+pub mod v0_12 {
+    //! For object_store 0.12.
+
+    use object_store_0_12::local as local_upstream;
+    use object_store_0_12::*;
+
+    #[path = "v0_12.rs"]
+    mod adapter;
+    #[path = "shared.rs"]
+    mod shared;
+
+    pub use shared::LocalFileSystem;
+}

@@ -1,0 +1,281 @@
+//! The store, as far as it is the same for every minor of object_store: what it is made of, and
+//! the translation between objects and files.
+//!
+//! This file and its neighbours name everything of object_store by `super`, so that they compile
+//! both in this crate, where that is a dependency, and inside a patched copy of object_store.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use object_store_localfs_engine::{
+    Engine, Error as EngineError, ErrorKind, Mode, Recoveries, RetryPolicy, Upload, Version,
+};
+
+use super::path::Path;
+use super::{Error, MultipartUpload, PutPayload, PutResult, Result, UploadPart, local_upstream};
+
+/// A drop-in for upstream's `LocalFileSystem` that finishes what it starts on any mount.
+///
+/// Constructors, options and meaning are upstream's: paths, symlinks, listings, names ending in
+/// `#` and digits, and the tokio blocking pool. Reads and listings are upstream's own. What
+/// differs is how an object is written, copied, renamed and deleted:
+///
+/// - The object is written to a staging file next to it, closed with errors checked, and published
+///   in one step; a reader sees the old object or the new one, whole.
+/// - An error that does not tell whether a call took effect is looked into: a lost reply is a
+///   success, once.
+/// - A stale handle or name is met by a fresh look, within [`RetryPolicy`].
+/// - Writers of one path take turns, across all stores of the process.
+/// - A multipart upload of which a part failed or was dropped publishes nothing.
+///
+/// # Errors
+///
+/// Upstream's variants; the message names the file, the step, what the system said and, where
+/// there is something to do, what. `Generic` is what is left: its source is an engine error, whose
+/// source is the [`std::io::Error`].
+///
+/// # Costs
+///
+/// On a local disk one `statx` an operation more than upstream, of the parent directory, and for
+/// `copy` and `rename` one `lstat` of the source. Elsewhere also a look at the destination before
+/// and after.
+#[derive(Debug, Clone)]
+pub struct LocalFileSystem {
+    /// Reads, lists, and maps locations to paths.
+    pub(super) upstream: Arc<local_upstream::LocalFileSystem>,
+    pub(super) engine: Engine,
+    /// What cleaning up ends at; `None` where upstream's root is no path.
+    root: Option<PathBuf>,
+    automatic_cleanup: bool,
+}
+
+impl std::fmt::Display for LocalFileSystem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.upstream.fmt(f)
+    }
+}
+
+impl Default for LocalFileSystem {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LocalFileSystem {
+    /// A store of the whole file system: locations are absolute paths.
+    pub fn new() -> Self {
+        Self::over(
+            local_upstream::LocalFileSystem::new(),
+            cfg!(unix).then(|| PathBuf::from("/")),
+        )
+    }
+
+    /// A store of the directory `prefix`, to which all locations are relative.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such directory, or it cannot be resolved.
+    pub fn new_with_prefix(prefix: impl AsRef<std::path::Path>) -> Result<Self> {
+        let upstream = local_upstream::LocalFileSystem::new_with_prefix(&prefix)?;
+        Ok(Self::over(upstream, std::fs::canonicalize(prefix).ok()))
+    }
+
+    fn over(upstream: local_upstream::LocalFileSystem, root: Option<PathBuf>) -> Self {
+        Self {
+            upstream: Arc::new(upstream),
+            engine: Engine::new(),
+            root,
+            automatic_cleanup: false,
+        }
+    }
+
+    /// The absolute path of the file that `location` names, whether it is there or not.
+    ///
+    /// # Errors
+    ///
+    /// If no object can have this name: it is empty, or ends in `#` and digits as staging files
+    /// do.
+    pub fn path_to_filesystem(&self, location: &Path) -> Result<PathBuf> {
+        self.upstream.path_to_filesystem(location)
+    }
+
+    /// Whether deleting an object, or renaming it with "if not exists", also removes the
+    /// directories above it that this leaves empty. Off by default.
+    pub fn with_automatic_cleanup(mut self, automatic_cleanup: bool) -> Self {
+        self.automatic_cleanup = automatic_cleanup;
+        self
+    }
+
+    /// Whether a write, copy or rename answers only once it would survive a power failure: the
+    /// file is synced before it is published, and the directories that name it afterwards. Off by
+    /// default. Deletes are not synced. Outside Unix directories cannot be synced.
+    pub fn with_fsync(mut self, fsync: bool) -> Self {
+        self.engine = self.engine.with_fsync(fsync);
+        self
+    }
+
+    /// How often, how long and with which pauses a call is made again that met a stale handle or
+    /// an error after which nothing had changed. The default ends within about a second.
+    pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
+        self.engine = self.engine.with_retry(retry);
+        self
+    }
+
+    /// What this store and its clones recovered from so far. Each recovery is also a `tracing`
+    /// event.
+    pub fn recoveries(&self) -> Recoveries {
+        self.engine.recoveries()
+    }
+
+    pub(super) async fn put_file(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        mode: Mode,
+    ) -> Result<Version> {
+        let path = self.path_to_filesystem(location)?;
+        let engine = self.engine.clone();
+        blocking(move || {
+            let len = payload.content_length() as u64;
+            engine.put(&path, len, payload.iter().map(AsRef::as_ref), mode)
+        })
+        .await
+    }
+
+    pub(super) async fn begin_upload(&self, location: &Path) -> Result<Box<dyn MultipartUpload>> {
+        let path = self.path_to_filesystem(location)?;
+        let engine = self.engine.clone();
+        let upload = blocking(move || engine.upload(&path)).await?;
+        Ok(Box::new(LocalUpload {
+            upload: Some(upload),
+        }))
+    }
+
+    pub(super) async fn copy_file(&self, from: &Path, to: &Path, mode: Mode) -> Result<()> {
+        let (from, to) = (self.path_to_filesystem(from)?, self.path_to_filesystem(to)?);
+        let engine = self.engine.clone();
+        blocking(move || engine.copy(&from, &to, mode)).await
+    }
+
+    pub(super) async fn rename_file(&self, from: &Path, to: &Path, mode: Mode) -> Result<()> {
+        let (from, to) = (self.path_to_filesystem(from)?, self.path_to_filesystem(to)?);
+        let (engine, root) = (self.engine.clone(), self.cleanup_root());
+        blocking(move || engine.rename(&from, &to, mode, root.as_deref())).await
+    }
+
+    pub(super) async fn delete_file(&self, location: &Path) -> Result<()> {
+        let path = self.path_to_filesystem(location)?;
+        let (engine, root) = (self.engine.clone(), self.cleanup_root());
+        blocking(move || engine.delete(&path, root.as_deref())).await
+    }
+
+    fn cleanup_root(&self) -> Option<PathBuf> {
+        self.root.clone().filter(|_| self.automatic_cleanup)
+    }
+}
+
+/// Runs `work` on tokio's blocking pool, or right here outside of tokio.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T> {
+    let done = match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => runtime.spawn_blocking(work).await?,
+        Err(_) => work(),
+    };
+    done.map_err(to_store_error)
+}
+
+fn to_store_error(error: EngineError) -> Error {
+    let path = error.path().to_string_lossy().into_owned();
+    match error.kind() {
+        // As an io::Error, which is what upstream's source is there.
+        ErrorKind::NotFound => Error::NotFound {
+            path,
+            source: std::io::Error::from(error).into(),
+        },
+        ErrorKind::AlreadyExists => Error::AlreadyExists {
+            path,
+            source: std::io::Error::from(error).into(),
+        },
+        ErrorKind::NotSupported => Error::NotSupported {
+            source: error.into(),
+        },
+        _ => Error::Generic {
+            store: "LocalFileSystem",
+            source: error.into(),
+        },
+    }
+}
+
+/// A multipart upload. Dropped before it is completed, it leaves nothing behind.
+#[derive(Debug)]
+struct LocalUpload {
+    /// `None` only while the blocking pool has it, or if that was shut down meanwhile.
+    upload: Option<Upload>,
+}
+
+impl LocalUpload {
+    /// Lends the upload to the blocking pool. A future that is dropped half way loses it: then
+    /// its staging file is removed when the pool is done with it.
+    async fn lend<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Upload) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T> {
+        let Some(mut upload) = self.upload.take() else {
+            return Err(Error::Generic {
+                store: "LocalFileSystem",
+                source: "the upload was given up when an earlier call on it was cancelled".into(),
+            });
+        };
+        let (upload, done) = blocking(move || {
+            let done = work(&mut upload);
+            Ok((upload, done))
+        })
+        .await?;
+        self.upload = Some(upload);
+        done.map_err(to_store_error)
+    }
+}
+
+#[async_trait::async_trait]
+impl MultipartUpload for LocalUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let Some(upload) = &mut self.upload else {
+            return Box::pin(async {
+                Err(Error::Generic {
+                    store: "LocalFileSystem",
+                    source: "Upload aborted".into(),
+                })
+            });
+        };
+        let part = upload.part(data.content_length() as u64);
+        Box::pin(async move {
+            let writer = part.writer();
+            blocking(move || writer.write(data.iter().map(AsRef::as_ref))).await?;
+            part.is_written();
+            Ok(())
+        })
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let version = self.lend(|upload| upload.complete(Mode::Overwrite)).await?;
+        Ok(super::adapter::put_result(version))
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.lend(Upload::abort).await
+    }
+}
+
+impl Drop for LocalUpload {
+    fn drop(&mut self) {
+        let Some(upload) = self.upload.take() else {
+            return;
+        };
+        // Removing the staging file is file I/O. A pool that is shut down drops the upload, which
+        // then does it here.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            drop(runtime.spawn_blocking(move || drop(upload)));
+        }
+    }
+}

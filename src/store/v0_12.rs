@@ -1,0 +1,143 @@
+//! The trait of object_store 0.12.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream::BoxStream};
+use object_store_localfs_engine::{Mode, Version};
+
+use super::path::Path;
+use super::shared::LocalFileSystem;
+use super::{
+    Attributes, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+/// How many objects are deleted at a time.
+const PARALLEL_DELETES: usize = 10;
+
+pub(super) fn put_result(version: Version) -> PutResult {
+    let Version {
+        inode,
+        modified_micros,
+        size,
+    } = version;
+    PutResult {
+        e_tag: Some(format!("{inode:x}-{modified_micros:x}-{size:x}")),
+        version: None,
+    }
+}
+
+fn refuse_attributes(attributes: &Attributes) -> Result<()> {
+    match attributes.is_empty() {
+        true => Ok(()),
+        false => Err(Error::NotImplemented),
+    }
+}
+
+#[async_trait::async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl ObjectStore for LocalFileSystem {
+    async fn put(&self, location: &Path, payload: PutPayload) -> Result<PutResult> {
+        self.put_opts(location, payload, PutOptions::default())
+            .await
+    }
+
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        opts: PutOptions,
+    ) -> Result<PutResult> {
+        let mode = match opts.mode {
+            PutMode::Overwrite => Mode::Overwrite,
+            PutMode::Create => Mode::Create,
+            PutMode::Update(_) => return Err(Error::NotImplemented),
+        };
+        refuse_attributes(&opts.attributes)?;
+        self.put_file(location, payload, mode).await.map(put_result)
+    }
+
+    async fn put_multipart(&self, location: &Path) -> Result<Box<dyn MultipartUpload>> {
+        self.begin_upload(location).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        opts: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        refuse_attributes(&opts.attributes)?;
+        self.begin_upload(location).await
+    }
+
+    async fn get(&self, location: &Path) -> Result<GetResult> {
+        self.upstream.get(location).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.upstream.get_opts(location, options).await
+    }
+
+    async fn get_range(&self, location: &Path, range: Range<u64>) -> Result<Bytes> {
+        self.upstream.get_range(location, range).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.upstream.get_ranges(location, ranges).await
+    }
+
+    async fn head(&self, location: &Path) -> Result<ObjectMeta> {
+        self.upstream.head(location).await
+    }
+
+    async fn delete(&self, location: &Path) -> Result<()> {
+        self.delete_file(location).await
+    }
+
+    fn delete_stream<'a>(
+        &'a self,
+        locations: BoxStream<'a, Result<Path>>,
+    ) -> BoxStream<'a, Result<Path>> {
+        locations
+            .map(move |location| async move {
+                let location = location?;
+                self.delete_file(&location).await?;
+                Ok(location)
+            })
+            .buffered(PARALLEL_DELETES)
+            .boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.upstream.list(prefix)
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.upstream.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.upstream.list_with_delimiter(prefix).await
+    }
+
+    async fn copy(&self, from: &Path, to: &Path) -> Result<()> {
+        self.copy_file(from, to, Mode::Overwrite).await
+    }
+
+    async fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        self.rename_file(from, to, Mode::Overwrite).await
+    }
+
+    async fn copy_if_not_exists(&self, from: &Path, to: &Path) -> Result<()> {
+        self.copy_file(from, to, Mode::Create).await
+    }
+
+    async fn rename_if_not_exists(&self, from: &Path, to: &Path) -> Result<()> {
+        self.rename_file(from, to, Mode::Create).await
+    }
+}

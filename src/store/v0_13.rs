@@ -1,0 +1,132 @@
+//! The trait of object_store 0.13.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream::BoxStream};
+use object_store_localfs_engine::{Mode, Version};
+
+use super::path::Path;
+use super::shared::LocalFileSystem;
+use super::{
+    Attributes, CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    RenameOptions, RenameTargetMode, Result,
+};
+
+/// How many objects are deleted at a time.
+const PARALLEL_DELETES: usize = 10;
+
+pub(super) fn put_result(version: Version) -> PutResult {
+    let Version {
+        inode,
+        modified_micros,
+        size,
+    } = version;
+    PutResult {
+        e_tag: Some(format!("{inode:x}-{modified_micros:x}-{size:x}")),
+        version: None,
+    }
+}
+
+impl LocalFileSystem {
+    fn not_implemented(&self, operation: &str) -> Error {
+        Error::NotImplemented {
+            operation: operation.into(),
+            implementer: self.to_string(),
+        }
+    }
+
+    fn refuse_attributes(&self, attributes: &Attributes, operation: &str) -> Result<()> {
+        match attributes.is_empty() {
+            true => Ok(()),
+            false => Err(self.not_implemented(&format!("{operation} with attributes"))),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl ObjectStore for LocalFileSystem {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        opts: PutOptions,
+    ) -> Result<PutResult> {
+        let mode = match opts.mode {
+            PutMode::Overwrite => Mode::Overwrite,
+            PutMode::Create => Mode::Create,
+            PutMode::Update(_) => return Err(self.not_implemented("put with PutMode::Update")),
+        };
+        self.refuse_attributes(&opts.attributes, "put")?;
+        self.put_file(location, payload, mode).await.map(put_result)
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        opts: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.refuse_attributes(&opts.attributes, "put_multipart")?;
+        self.begin_upload(location).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.upstream.get_opts(location, options).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.upstream.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        let store = self.clone();
+        locations
+            .map(move |location| {
+                let store = store.clone();
+                async move {
+                    let location = location?;
+                    store.delete_file(&location).await?;
+                    Ok(location)
+                }
+            })
+            .buffered(PARALLEL_DELETES)
+            .boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.upstream.list(prefix)
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.upstream.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.upstream.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        let mode = match options.mode {
+            CopyMode::Overwrite => Mode::Overwrite,
+            CopyMode::Create => Mode::Create,
+        };
+        self.copy_file(from, to, mode).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        let mode = match options.target_mode {
+            RenameTargetMode::Overwrite => Mode::Overwrite,
+            RenameTargetMode::Create => Mode::Create,
+        };
+        self.rename_file(from, to, mode).await
+    }
+}
