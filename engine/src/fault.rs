@@ -76,10 +76,10 @@ pub(crate) fn around<T>(
 }
 
 #[cfg(feature = "fault-injection")]
-pub use injection::{Fault, Injected, inject};
+pub use injection::{Fault, Injected, RemoteMount, inject, pretend_remote};
 
 #[cfg(feature = "fault-injection")]
-pub(crate) use injection::around;
+pub(crate) use injection::{around, pretended_mount};
 
 #[cfg(feature = "fault-injection")]
 mod injection {
@@ -91,6 +91,7 @@ mod injection {
     use parking_lot::RwLock;
 
     use super::Call;
+    use crate::mount::Mount;
 
     type Hook = dyn Fn(&Call<'_>) -> Fault + Send + Sync;
     type Then = Box<dyn FnOnce() + Send>;
@@ -184,6 +185,42 @@ mod injection {
         });
         INSTALLED.fetch_add(1, Ordering::Release);
         Injected { id }
+    }
+
+    static REMOTE: RwLock<Vec<(PathBuf, Arc<Mount>)>> = RwLock::new(Vec::new());
+
+    /// Ends the pretence when dropped.
+    #[derive(Debug)]
+    #[must_use = "the mount is what it was as soon as this is dropped"]
+    pub struct RemoteMount {
+        mount: Arc<Mount>,
+    }
+
+    impl Drop for RemoteMount {
+        fn drop(&mut self) {
+            REMOTE.write().retain(|(_, m)| !Arc::ptr_eq(m, &self.mount));
+            INSTALLED.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    /// Takes the directory `below` for a mount of its own that is no local disk, until the answer
+    /// is dropped.
+    pub fn pretend_remote(below: impl AsRef<Path>) -> RemoteMount {
+        let below = below.as_ref();
+        let below = below.canonicalize().unwrap_or_else(|_| below.to_owned());
+        let mount = Arc::new(Mount::unknown());
+        REMOTE.write().push((below, Arc::clone(&mount)));
+        INSTALLED.fetch_add(1, Ordering::Release);
+        RemoteMount { mount }
+    }
+
+    pub(crate) fn pretended_mount(dir: &Path) -> Option<Arc<Mount>> {
+        if INSTALLED.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let remote = REMOTE.read();
+        let (_, mount) = remote.iter().find(|(below, _)| dir.starts_with(below))?;
+        Some(Arc::clone(mount))
     }
 
     pub(crate) fn around<T>(call: Call<'_>, make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {

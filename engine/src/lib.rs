@@ -184,7 +184,7 @@ impl Engine {
         &self,
         step: &'static str,
         path: &Path,
-        call: impl Fn() -> io::Result<T>,
+        call: impl FnMut() -> io::Result<T>,
     ) -> io::Result<T> {
         self.retrying_if(is::ambiguous, step, path, call)
     }
@@ -194,7 +194,7 @@ impl Engine {
         again: impl Fn(&io::Error) -> bool,
         step: &'static str,
         path: &Path,
-        call: impl Fn() -> io::Result<T>,
+        mut call: impl FnMut() -> io::Result<T>,
     ) -> io::Result<T> {
         let first = match call() {
             Err(e) if again(&e) => e,
@@ -246,6 +246,11 @@ pub mod testing {
     /// How many paths are locked or awaited in this process right now.
     pub fn paths_in_lock_table() -> usize {
         crate::lock::in_use()
+    }
+
+    /// How many writers wait for the lock of `path`, which is held.
+    pub fn waiting_for(path: &std::path::Path) -> usize {
+        crate::place::locate(path).map_or(0, |place| crate::lock::waiting(place.key()))
     }
 
     /// A lock by a bare key, for benches and properties of the lock alone.

@@ -129,3 +129,9 @@ pub(crate) fn lock_both(a: Key, b: Key) -> PathGuard {
 pub(crate) fn in_use() -> usize {
     TABLE.iter().map(|shard| shard.lock().len()).sum()
 }
+
+/// How many holders wait for `key`.
+pub(crate) fn waiting(key: Key) -> usize {
+    let shard = shard(key).lock();
+    shard.get(&key).map_or(0, |(_, users)| users - 1)
+}

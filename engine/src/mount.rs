@@ -39,6 +39,10 @@ static TABLE: LazyLock<Table> = LazyLock::new(Table::default);
 
 /// The mount of the directory `path`, which `dir` was learned from.
 pub(crate) fn of(path: &Path, dir: &DirStat) -> Arc<Mount> {
+    #[cfg(feature = "fault-injection")]
+    if let Some(mount) = crate::fault::pretended_mount(path) {
+        return mount;
+    }
     let key = (dir.dev, dir.mount_id);
     if let Some(mount) = TABLE.read().get(&key) {
         return Arc::clone(mount);
@@ -68,6 +72,12 @@ impl Mount {
             no_links: AtomicBool::new(false),
             inodes_change: AtomicBool::new(false),
         }
+    }
+
+    /// One of which nothing is known.
+    #[cfg(feature = "fault-injection")]
+    pub(crate) fn unknown() -> Self {
+        Self::new(None)
     }
 
     /// As the kernel names it; empty if unknown.

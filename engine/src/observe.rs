@@ -43,6 +43,15 @@ impl Before {
         }
     }
 
+    /// Whether `now`, which is our inode, was not there before.
+    fn is_new_link(&self, now: &Stat, ours: &Stat) -> bool {
+        match self {
+            Self::NotLooked => now.nlink > ours.nlink,
+            Self::Absent => true,
+            Self::There(before) => (before.dev, before.ino) != (now.dev, now.ino),
+        }
+    }
+
     fn is_known_to_differ(&self, now: &Stat) -> bool {
         match self {
             Self::NotLooked => false,
@@ -81,7 +90,9 @@ pub(crate) fn judge(
         (d.size, d.modified) == (ours.size, ours.modified) && before.is_known_to_differ(d)
     };
     match (staging, dest) {
-        (Some(_), Some(d)) if same_inode(d) => Verdict::AppliedByLink,
+        (Some(_), Some(d)) if same_inode(d) && before.is_new_link(d, ours) => {
+            Verdict::AppliedByLink
+        }
         // Both names count two links: the only witness where inode numbers change.
         (Some(s), Some(d)) if !stable_inodes && s.nlink > 1 && d.nlink > 1 && alike(d) => {
             Verdict::AppliedByLink
@@ -193,6 +204,17 @@ mod tests {
             judge(Some(&staging), Some(&dest), &Before::Absent, &ours(), false),
             Verdict::AppliedByLink
         );
+    }
+
+    #[test]
+    fn a_link_that_was_there_before_is_not_ours() {
+        let copy = linked(ours());
+        for before in [Before::There(copy), Before::NotLooked] {
+            assert_eq!(
+                judge(Some(&copy), Some(&copy), &before, &copy, true),
+                Verdict::NotApplied
+            );
+        }
     }
 
     #[test]

@@ -290,7 +290,7 @@ fn copy_data(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Result<()> 
         .retrying("look at", from, || sys::stat_handle(&source, from))
         .map_err(|e| Error::new("access metadata for", from, e))?;
     let mut upload = engine.upload(to)?;
-    upload.fill_from(&source, stat.size)?;
+    upload.fill_from(&source, from, stat.size)?;
     upload.complete(mode)?;
     Ok(())
 }

@@ -81,7 +81,8 @@ impl Staging {
                 Ok(made) => Ok((place, made)),
                 Err(e) => {
                     // It may be there all the same; nobody else's has this name.
-                    if !place.mount.is_native() && (is::ambiguous(&e) || is::exists(&e)) {
+                    let made_below_us = is::exists(&e) && !place.mount.is_native();
+                    if is::ambiguous(&e) || made_below_us {
                         let _ = sys::unlink(&path);
                     }
                     Err(e)
@@ -128,9 +129,16 @@ impl Staging {
         &self.place
     }
 
-    /// Opens it anew by path, after a handle of it went stale, and makes sure that it is the same
-    /// file.
+    /// Opens it anew after a handle of it went stale.
     pub(crate) fn reopen(&self) -> io::Result<File> {
+        let file = self.open()?;
+        count(&self.engine.counters.reopened_handles);
+        tracing::info!(path = %self.path.display(), "opened a stale staging file anew");
+        Ok(file)
+    }
+
+    /// Opens it by path, and makes sure that it is the same file.
+    pub(crate) fn open(&self) -> io::Result<File> {
         let file = self
             .engine
             .retrying("reopen", &self.path, || sys::open_write(&self.path))?;
@@ -145,8 +153,6 @@ impl Staging {
                 ));
             }
         }
-        count(&self.engine.counters.reopened_handles);
-        tracing::info!(path = %self.path.display(), "opened a stale staging file anew");
         Ok(file)
     }
 

@@ -1,9 +1,8 @@
 //! Uploads: positional parts, and the account of them.
 
 use std::fs::File;
-use std::hash::{DefaultHasher, Hasher};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -13,6 +12,9 @@ use crate::observe;
 use crate::staging::Staging;
 use crate::sys::{self, Stat, is};
 use crate::{Engine, Mode, Version, dirs, publish};
+
+/// What is read at once where data is copied or read back.
+const COPY_BUFFER: usize = 1 << 20;
 
 /// A write to one destination, by parts in any order and in parallel.
 ///
@@ -36,6 +38,8 @@ struct Shared {
 struct State {
     staging: Staging,
     file: Handle,
+    /// A handle went stale: what was written through it may not have arrived.
+    was_stale: bool,
 }
 
 #[derive(Debug)]
@@ -64,6 +68,7 @@ impl Upload {
                 state: Mutex::new(State {
                     staging,
                     file: Handle::Open(Arc::new(file)),
+                    was_stale: false,
                 }),
                 ledger: Mutex::default(),
             }),
@@ -102,18 +107,17 @@ impl Upload {
     }
 
     /// Copies all of `source`, which holds `len` bytes, as this upload's only part.
-    pub(crate) fn fill_from(&mut self, source: &File, len: u64) -> Result<()> {
+    pub(crate) fn fill_from(&mut self, source: &File, source_path: &Path, len: u64) -> Result<()> {
         let part = self.part(len);
-        let (file, path) = self.shared.open_file()?;
-        let copied = sys::copy_data(source, &file, &path)
-            .map_err(|e| Error::new("copy data to file", &path, e))?;
-        drop(file);
-        if copied != len {
-            let e = io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                format!("{copied} bytes copied of {len}"),
-            );
-            return Err(Error::new("copy data to file", &path, e));
+        if self.shared.keeps_hashes {
+            part.writer().write_from(source, source_path)?;
+        } else {
+            let (file, path) = self.shared.open_file()?;
+            let copied = sys::copy_data(source, &file, &path)
+                .map_err(|e| Error::new("copy data to file", &path, e))?;
+            if copied != len {
+                return Err(short_of(&path, len, copied));
+            }
         }
         part.is_written();
         Ok(())
@@ -176,48 +180,105 @@ impl PartWriter {
     /// Writes the part's bytes at its place, whatever other parts do meanwhile. `chunks` are to be
     /// as many bytes as were handed out.
     pub fn write<'a>(&self, chunks: impl Iterator<Item = &'a [u8]>) -> Result<()> {
-        let shared = &self.shared;
-        let (mut file, path) = shared.open_file()?;
-        let mut hash = shared.keeps_hashes.then(DefaultHasher::new);
-        let mut offset = self.ticket.offset;
-        for chunk in chunks.filter(|c| !c.is_empty()) {
-            let mut retry = shared.engine.retry.start();
-            // Written again as a whole: the same bytes at the same place do no harm.
-            while let Err(e) = sys::write_all_at(&file, &path, chunk, offset) {
-                let again = is::stale(&e) || is::interrupted(&e);
-                if !again || !retry.again() {
-                    return Err(Error::new("copy data to file", &path, e));
-                }
-                shared.engine.retried("write", &path, &e);
-                if is::stale(&e) {
-                    file = shared.reopen(&file)?;
-                }
-            }
-            if let Some(hash) = &mut hash {
-                hash.write(chunk);
-            }
-            offset += chunk.len() as u64;
+        let mut at = Cursor::begin(self)?;
+        for chunk in chunks {
+            at.write(chunk)?;
         }
-        drop(file);
-        let written = offset - self.ticket.offset;
-        if written != self.ticket.len {
-            let e = io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{written} bytes given for a part of {}", self.ticket.len),
-            );
-            return Err(Error::new("copy data to file", &path, e));
+        at.end()
+    }
+
+    fn write_from(&self, source: &File, source_path: &Path) -> Result<()> {
+        let mut at = Cursor::begin(self)?;
+        let mut buf = vec![0; COPY_BUFFER];
+        loop {
+            let read = self.shared.engine.retrying("read", source_path, || {
+                sys::read_at(source, source_path, &mut buf, at.written)
+            });
+            match read.map_err(|e| Error::new("read", source_path, e))? {
+                0 => return at.end(),
+                n => at.write(&buf[..n])?,
+            }
         }
-        if let Some(hash) = hash {
-            let mut ledger = shared.ledger.lock();
-            ledger.hashes.push((self.ticket, hash.finish()));
+    }
+}
+
+/// How far a part is written.
+struct Cursor<'a> {
+    part: &'a PartWriter,
+    file: Arc<File>,
+    path: PathBuf,
+    written: u64,
+    hash: Option<Digest>,
+}
+
+impl<'a> Cursor<'a> {
+    fn begin(part: &'a PartWriter) -> Result<Self> {
+        let (file, path) = part.shared.open_file()?;
+        Ok(Self {
+            part,
+            file,
+            path,
+            written: 0,
+            hash: part.shared.keeps_hashes.then(Digest::default),
+        })
+    }
+
+    /// Writes all of `chunk`, through a fresh handle if this one goes stale.
+    fn write(&mut self, chunk: &[u8]) -> Result<()> {
+        let shared = &self.part.shared;
+        let mut rest = chunk;
+        let mut retry = shared.engine.retry.start();
+        while !rest.is_empty() {
+            let offset = self.part.ticket.offset + self.written;
+            let e = match sys::write_at(&self.file, &self.path, rest, offset) {
+                Ok(written) => {
+                    rest = &rest[written..];
+                    self.written += written as u64;
+                    retry = shared.engine.retry.start();
+                    continue;
+                }
+                Err(e) => e,
+            };
+            // The same bytes at the same place, written twice, do no harm.
+            let again = is::stale(&e) || is::interrupted(&e);
+            if !again || !retry.again() {
+                return Err(Error::new("copy data to file", &self.path, e));
+            }
+            shared.engine.retried("write", &self.path, &e);
+            if is::stale(&e) {
+                self.file = shared.reopen(&self.file)?;
+            }
+        }
+        if let Some(hash) = &mut self.hash {
+            hash.add(chunk);
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<()> {
+        let Ticket { len, .. } = self.part.ticket;
+        if self.written != len {
+            return Err(short_of(&self.path, len, self.written));
+        }
+        if let Some(hash) = self.hash {
+            let mut ledger = self.part.shared.ledger.lock();
+            ledger.hashes.push((self.part.ticket, hash.0));
         }
         Ok(())
     }
 }
 
+fn short_of(path: &Path, expected: u64, written: u64) -> Error {
+    let e = io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        format!("{written} bytes given where there must be {expected}"),
+    );
+    Error::new("copy data to file", path, e)
+}
+
 impl Shared {
     /// The handle that parts are written through, and the staging file's path.
-    fn open_file(&self) -> Result<(Arc<File>, std::path::PathBuf)> {
+    fn open_file(&self) -> Result<(Arc<File>, PathBuf)> {
         let state = self.state.lock();
         match &state.file {
             Handle::Open(file) => Ok((Arc::clone(file), state.staging.path().to_owned())),
@@ -236,6 +297,7 @@ impl Shared {
                     .map_err(|e| Error::new("reopen", state.staging.path(), e))?;
                 let fresh = Arc::new(fresh);
                 state.file = Handle::Open(Arc::clone(&fresh));
+                state.was_stale = true;
                 Ok(fresh)
             }
             Handle::Open(file) => Ok(Arc::clone(file)),
@@ -339,9 +401,11 @@ impl Shared {
             }
             in_doubt = Some(e);
         }
-        if let Some(doubt) = in_doubt {
+        if in_doubt.is_some() || (state.was_stale && self.keeps_hashes) {
             self.verify(staging, accepted)
-                .map_err(|e| Error::new("verify after an interrupted close", path, e))?;
+                .map_err(|e| Error::new("verify what was written to", path, e))?;
+        }
+        if let Some(doubt) = in_doubt {
             self.engine.resolved("close", path, &doubt);
         }
         if !native {
@@ -358,11 +422,11 @@ impl Shared {
         Ok(ours)
     }
 
-    /// After a close that did not tell: asks the device or the server whether the file holds what
+    /// After a handle that went stale, or a close that did not tell: asks the device or the server whether the file holds what
     /// was written.
     fn verify(&self, staging: &Staging, accepted: u64) -> io::Result<()> {
         let path = staging.path();
-        let file = staging.reopen()?;
+        let file = staging.open()?;
         let size = sys::stat_handle(&file, path)?.size;
         if size != accepted {
             return Err(io::Error::other(format!(
@@ -377,9 +441,9 @@ impl Shared {
                 "whether all data arrived cannot be told on this mount",
             ));
         }
-        let mut buf = vec![0; 1 << 20];
+        let mut buf = vec![0; COPY_BUFFER];
         for (ticket, expected) in &ledger.hashes {
-            let mut hash = DefaultHasher::new();
+            let mut hash = Digest::default();
             let (mut at, end) = (ticket.offset, ticket.offset + ticket.len);
             while at < end {
                 let want = (buf.len() as u64).min(end - at) as usize;
@@ -387,10 +451,10 @@ impl Shared {
                 if got == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                hash.write(&buf[..got]);
+                hash.add(&buf[..got]);
                 at += got as u64;
             }
-            if hash.finish() != *expected {
+            if hash.0 != *expected {
                 return Err(io::Error::other(format!(
                     "bytes {}..{end} are not those that were written",
                     ticket.offset
@@ -421,6 +485,25 @@ fn wrong_size(path: &Path, accepted: u64, size: u64) -> Error {
         "{accepted} bytes were written, the file system holds {size}"
     ));
     Error::new("complete", path, e).hint("nothing was published")
+}
+
+/// What a part's bytes come to, however they are cut: FNV-1a, 64 bits. It is to tell lost pages,
+/// not to withstand anybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Digest(u64);
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Digest {
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
 }
 
 /// Which bytes a part is.
@@ -491,5 +574,87 @@ impl Ledger {
 
     fn has_all_hashes(&self) -> bool {
         self.hashes.iter().map(|(t, _)| t.len).sum::<u64>() == self.size
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What happens to a part that was handed out.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Fate {
+        Written,
+        Lost,
+        Outstanding,
+    }
+
+    fn parts() -> impl Strategy<Value = Vec<(u64, Fate, usize)>> {
+        let fate = prop_oneof![
+            8 => Just(Fate::Written),
+            1 => Just(Fate::Lost),
+            1 => Just(Fate::Outstanding),
+        ];
+        // A length, a fate, and a place in the order in which fates come.
+        prop::collection::vec((0..1000_u64, fate, any::<usize>()), 0..20)
+    }
+
+    #[test]
+    fn a_digest_does_not_depend_on_the_cuts() {
+        // From the table of draft-eastlake-fnv.
+        let mut whole = Digest::default();
+        whole.add(b"foobar");
+        assert_eq!(whole.0, 0x8594_4171_f739_67e8);
+        let mut cut = Digest::default();
+        for part in ["foo", "", "bar"] {
+            cut.add(part.as_bytes());
+        }
+        assert_eq!(cut, whole);
+    }
+
+    proptest! {
+        /// Accepted is exactly what was handed out, and only if all of it was written, in
+        /// whatever order that came.
+        #[test]
+        fn an_account_is_settled_when_every_part_was_written(parts in parts()) {
+            let mut ledger = Ledger::default();
+            let tickets: Vec<_> = parts.iter().map(|(len, ..)| ledger.hand_out(*len)).collect();
+
+            let mut end = 0;
+            for (ticket, (len, ..)) in tickets.iter().zip(&parts) {
+                prop_assert_eq!((ticket.offset, ticket.len), (end, *len));
+                end += len;
+            }
+
+            let mut order: Vec<_> = (0..parts.len()).collect();
+            order.sort_by_key(|i| parts[*i].2);
+            for i in order {
+                match parts[i].1 {
+                    Fate::Written => ledger.settle(),
+                    Fate::Lost => ledger.lose(tickets[i]),
+                    Fate::Outstanding => {}
+                }
+            }
+
+            let first = |fate| parts.iter().position(|(_, f, _)| *f == fate);
+            match ledger.settled() {
+                Ok(size) => {
+                    prop_assert_eq!((first(Fate::Lost), first(Fate::Outstanding)), (None, None));
+                    prop_assert_eq!(size, end);
+                }
+                Err(e) => match first(Fate::Lost) {
+                    Some(lost) => {
+                        let named = format!("part {}, bytes", lost + 1);
+                        prop_assert!(e.to_string().starts_with(&named), "{}", e);
+                    }
+                    None => {
+                        prop_assert!(first(Fate::Outstanding).is_some());
+                        prop_assert_eq!(e.kind(), io::ErrorKind::ResourceBusy);
+                    }
+                },
+            }
+        }
     }
 }

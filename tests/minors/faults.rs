@@ -1,0 +1,648 @@
+//! What must hold after a fault of a single system call, made in process: any disk, no root.
+
+use std::path::Path as Dir;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use object_store_localfs::RetryPolicy;
+use object_store_localfs_engine::fault::{self, Call, Fault, Injected, Op};
+
+use super::LocalFileSystem;
+use super::contract::{at, eventually, store};
+use super::object_store::*;
+use crate::minors::{files, fresh};
+
+/// Each mutation of the trait: what it needs, what it does, and what is there afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    Put,
+    PutCreate,
+    Multipart,
+    Copy,
+    CopyCreate,
+    Rename,
+    RenameCreate,
+    Delete,
+}
+
+use Mutation::*;
+
+pub(crate) const ALL: [Mutation; 8] = [
+    Put,
+    PutCreate,
+    Multipart,
+    Copy,
+    CopyCreate,
+    Rename,
+    RenameCreate,
+    Delete,
+];
+
+impl Mutation {
+    fn creates(self) -> bool {
+        matches!(self, PutCreate | CopyCreate | RenameCreate)
+    }
+
+    /// `from` holds "new data", and `to` holds "old" unless it is to be created.
+    pub(crate) async fn prepare(self, store: &LocalFileSystem) {
+        store.put(&at("from"), "new data".into()).await.unwrap();
+        if !self.creates() {
+            store.put(&at("to"), "old".into()).await.unwrap();
+        }
+    }
+
+    pub(crate) async fn make(self, store: &LocalFileSystem) -> Result<Option<PutResult>> {
+        let (from, to) = (at("from"), at("to"));
+        let data = || PutPayload::from("new data");
+        match self {
+            Put => store.put(&to, data()).await.map(Some),
+            PutCreate => {
+                let create = PutOptions::from(PutMode::Create);
+                store.put_opts(&to, data(), create).await.map(Some)
+            }
+            Multipart => {
+                let mut upload = store.put_multipart(&to).await?;
+                let second = upload.put_part("new ".into());
+                upload.put_part("data".into()).await?;
+                second.await?;
+                upload.complete().await.map(Some)
+            }
+            Copy => store.copy(&from, &to).await.map(|()| None),
+            CopyCreate => store.copy_if_not_exists(&from, &to).await.map(|()| None),
+            Rename => store.rename(&from, &to).await.map(|()| None),
+            RenameCreate => store.rename_if_not_exists(&from, &to).await.map(|()| None),
+            Delete => store.delete(&to).await.map(|()| None),
+        }
+    }
+
+    /// The files that a success leaves.
+    pub(crate) fn leaves(self) -> &'static [&'static str] {
+        match self {
+            Rename | RenameCreate => &["to"],
+            Delete => &["from"],
+            _ => &["from", "to"],
+        }
+    }
+
+    /// The files that a failure leaves.
+    pub(crate) fn left(self) -> &'static [&'static str] {
+        match self.creates() {
+            true => &["from"],
+            false => &["from", "to"],
+        }
+    }
+
+    /// It took effect, once, and nothing else did.
+    pub(crate) async fn check_done(self, store: &LocalFileSystem, dir: &Dir, what: &str) {
+        assert_eq!(files(dir), self.leaves(), "{self:?} {what}");
+        if self != Delete {
+            assert_eq!(read(dir, "to"), "new data", "{self:?} {what}");
+            store.get(&at("to")).await.unwrap();
+        }
+    }
+
+    /// It did not take effect, and nothing is left of it.
+    pub(crate) async fn check_undone(self, dir: &Dir, what: &str) {
+        // A dropped upload is cleaned up on the blocking pool.
+        eventually(|| files(dir) == self.left()).await;
+        assert_eq!(files(dir), self.left(), "{self:?} {what}");
+        assert_eq!(read(dir, "from"), "new data", "{self:?} {what}");
+        if !self.creates() {
+            assert_eq!(read(dir, "to"), "old", "{self:?} {what}");
+        }
+    }
+}
+
+fn read(dir: &Dir, name: &str) -> String {
+    std::fs::read_to_string(dir.join(name)).unwrap()
+}
+
+/// Which calls of an operation fail.
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    First,
+    FirstThree,
+    Always,
+}
+
+/// Fails calls of `op` below `dir`, and counts how often it did.
+fn fail(dir: &Dir, op: Op, which: Which, fault: fn(i32) -> Fault, errno: i32) -> Failing {
+    let fired = Arc::new(AtomicUsize::new(0));
+    let calls = AtomicUsize::new(0);
+    let count = Arc::clone(&fired);
+    let injected = fault::inject(dir, move |call: &Call<'_>| {
+        if call.op != op {
+            return Fault::none();
+        }
+        let nth = calls.fetch_add(1, Relaxed);
+        let fails = match which {
+            Which::First => nth == 0,
+            Which::FirstThree => nth < 3,
+            Which::Always => true,
+        };
+        if !fails {
+            return Fault::none();
+        }
+        count.fetch_add(1, Relaxed);
+        fault(errno)
+    });
+    Failing {
+        fired,
+        _injected: injected,
+    }
+}
+
+struct Failing {
+    fired: Arc<AtomicUsize>,
+    _injected: Injected,
+}
+
+impl Failing {
+    fn fired(&self) -> usize {
+        self.fired.load(Relaxed)
+    }
+}
+
+fn quick(dir: &Dir) -> LocalFileSystem {
+    // The same attempts, without the long pauses.
+    store(dir).with_retry(RetryPolicy {
+        first_backoff: std::time::Duration::from_micros(10),
+        ..RetryPolicy::default()
+    })
+}
+
+const PASSING: [i32; 5] = [
+    libc::ESTALE,
+    libc::ETIMEDOUT,
+    libc::EINTR,
+    libc::EAGAIN,
+    libc::EBUSY,
+];
+
+/// Steps at which such an error says nothing of the data.
+const STEPS: [Op; 9] = [
+    Op::Create,
+    Op::Open,
+    Op::StatDir,
+    Op::Stat,
+    Op::Rename,
+    Op::RenameExclusive,
+    Op::Link,
+    Op::Unlink,
+    Op::StatHandle,
+];
+
+/// "What took effect returns Ok", and what did not is done again: each passing error, on each
+/// call, before and after its effect, once and three times in a row.
+pub(crate) async fn a_passing_error_is_no_failure(root: &Dir) {
+    let mut fired = 0;
+    for remote in [false, true] {
+        for mutation in ALL {
+            for op in STEPS {
+                for errno in PASSING.into_iter().chain([libc::EIO]) {
+                    fired += met(root, remote, mutation, op, errno).await;
+                }
+            }
+        }
+    }
+    assert!(fired > 1000, "{fired} faults");
+}
+
+async fn met(root: &Dir, remote: bool, mutation: Mutation, op: Op, errno: i32) -> usize {
+    // fstat is asked of a handle once, and by path from then on; on a local disk it is the truth.
+    let local_fstat = op == Op::StatHandle && !remote;
+    let mut fired = 0;
+    for fault in [Fault::before_effect, Fault::after_effect] {
+        for which in [Which::First, Which::FirstThree] {
+            if local_fstat {
+                continue;
+            }
+            let dir = fresh(root, "passing");
+            let _remote = remote.then(|| fault::pretend_remote(&dir));
+            let store = quick(&dir);
+            mutation.prepare(&store).await;
+            let failing = fail(&dir, op, which, fault, errno);
+            let what = format!("{op:?} {which:?} errno {errno}, remote: {remote}");
+            let put = mutation
+                .make(&store)
+                .await
+                .unwrap_or_else(|e| panic!("{mutation:?} {what}: {e}"));
+            fired += failing.fired();
+            drop(failing);
+            mutation.check_done(&store, &dir, &what).await;
+            if let Some(put) = put {
+                let head = store.head(&at("to")).await.unwrap();
+                assert_eq!(put.e_tag, head.e_tag, "{mutation:?} {what}");
+            }
+            std::fs::remove_dir_all(&dir).unwrap();
+        }
+    }
+    fired
+}
+
+/// A reply that was lost on its way, as network mounts answer: the call took effect, and the
+/// request that was sent again found it done.
+pub(crate) async fn a_lost_reply_is_a_success_once(root: &Dir) {
+    for (mutation, op, errno) in [
+        (Put, Op::Rename, libc::ENOENT),
+        (Multipart, Op::Rename, libc::ENOENT),
+        (PutCreate, Op::RenameExclusive, libc::EEXIST),
+        (PutCreate, Op::RenameExclusive, libc::ENOENT),
+        (PutCreate, Op::Link, libc::EEXIST),
+        (Copy, Op::Rename, libc::ENOENT),
+        (Copy, Op::Link, libc::EEXIST),
+        (CopyCreate, Op::RenameExclusive, libc::EEXIST),
+        (CopyCreate, Op::Link, libc::EEXIST),
+        (Rename, Op::Rename, libc::ENOENT),
+        (RenameCreate, Op::RenameExclusive, libc::EEXIST),
+        (RenameCreate, Op::RenameExclusive, libc::ENOENT),
+        (RenameCreate, Op::Link, libc::EEXIST),
+        (Delete, Op::Unlink, libc::ENOENT),
+    ] {
+        for exclusive_rename in [true, false] {
+            let dir = fresh(root, "lost");
+            let _remote = fault::pretend_remote(&dir);
+            let store = quick(&dir);
+            mutation.prepare(&store).await;
+            let fired = Arc::new(AtomicUsize::new(0));
+            let count = Arc::clone(&fired);
+            let injected = fault::inject(&dir, move |call| {
+                if call.op == Op::RenameExclusive && !exclusive_rename {
+                    return Fault::before_effect(libc::EINVAL);
+                }
+                if call.op != op {
+                    return Fault::none();
+                }
+                count.fetch_add(1, Relaxed);
+                Fault::after_effect(errno)
+            });
+            let what = format!("{op:?} errno {errno}, exclusive rename: {exclusive_rename}");
+            let made = mutation.make(&store).await;
+            made.unwrap_or_else(|e| panic!("{mutation:?} {what}: {e}"));
+            drop(injected);
+            mutation.check_done(&store, &dir, &what).await;
+            let resolved = store.recoveries().ambiguous_resolved;
+            assert_eq!(
+                resolved,
+                fired.load(Relaxed) as u64,
+                "{mutation:?} {what}: each lost reply is counted once"
+            );
+        }
+    }
+}
+
+/// Somebody has the destination open on SMB or DrvFs: that passes.
+pub(crate) async fn a_sharing_violation_passes(root: &Dir) {
+    for mutation in [Put, Multipart, Copy, Rename] {
+        for errno in [libc::EACCES, libc::EPERM, libc::EBUSY] {
+            let dir = fresh(root, "sharing");
+            let _remote = fault::pretend_remote(&dir);
+            let store = quick(&dir);
+            mutation.prepare(&store).await;
+            let failing = fail(
+                &dir,
+                Op::Rename,
+                Which::FirstThree,
+                Fault::before_effect,
+                errno,
+            );
+            mutation.make(&store).await.unwrap();
+            assert_eq!(failing.fired(), 3);
+            drop(failing);
+            mutation.check_done(&store, &dir, "sharing").await;
+
+            // Who never lets go is named.
+            let dir = fresh(root, "sharing");
+            let _remote = fault::pretend_remote(&dir);
+            let store = quick(&dir);
+            mutation.prepare(&store).await;
+            let failing = fail(&dir, Op::Rename, Which::Always, Fault::before_effect, errno);
+            let error = mutation.make(&store).await.unwrap_err().to_string();
+            assert!(error.contains("10 attempts"), "{error}");
+            assert!(
+                errno == libc::EBUSY || error.contains("another program may have"),
+                "{error}"
+            );
+            drop(failing);
+            mutation.check_undone(&dir, "sharing").await;
+        }
+    }
+}
+
+/// An error that is certain is told at once: made once, nothing changed, nothing left behind.
+pub(crate) async fn a_certain_error_is_told_at_once(root: &Dir) {
+    for remote in [false, true] {
+        for (mutation, op) in [
+            (Put, Op::Create),
+            (Put, Op::Write),
+            (Put, Op::Close),
+            (Put, Op::Rename),
+            (PutCreate, Op::RenameExclusive),
+            (Multipart, Op::Create),
+            (Multipart, Op::Write),
+            (Multipart, Op::Close),
+            (Multipart, Op::Rename),
+            (Copy, Op::Rename),
+            (Rename, Op::Rename),
+            (RenameCreate, Op::RenameExclusive),
+            (Delete, Op::Unlink),
+        ] {
+            for errno in [
+                libc::ENOSPC,
+                libc::EDQUOT,
+                libc::EROFS,
+                libc::ENAMETOOLONG,
+                libc::EMFILE,
+            ] {
+                if op == Op::Create && errno == libc::ENAMETOOLONG {
+                    // A shorter staging name is tried: bad_input.rs.
+                    continue;
+                }
+                let dir = fresh(root, "certain");
+                let _remote = remote.then(|| fault::pretend_remote(&dir));
+                let store = quick(&dir);
+                mutation.prepare(&store).await;
+                let failing = fail(&dir, op, Which::Always, Fault::before_effect, errno);
+                let error = mutation.make(&store).await.unwrap_err();
+                let what = format!("{op:?} errno {errno}, remote: {remote}: {error}");
+                assert_eq!(os_error(&error), Some(errno), "{mutation:?} {what}");
+                // The two parts of a multipart are each written once.
+                let calls = if op == Op::Write { 1..=2 } else { 1..=1 };
+                assert!(calls.contains(&failing.fired()), "{mutation:?} {what}");
+                drop(failing);
+                mutation.check_undone(&dir, &what).await;
+            }
+        }
+    }
+}
+
+/// "`close` is checked: on NFS, SMB and FUSE this is where lost data is reported."
+pub(crate) async fn lost_data_is_told(root: &Dir) {
+    for remote in [false, true] {
+        for mutation in [Put, PutCreate, Multipart] {
+            for op in [Op::Write, Op::Sync, Op::Close] {
+                let dir = fresh(root, "eio");
+                let _remote = remote.then(|| fault::pretend_remote(&dir));
+                let store = quick(&dir).with_fsync(true);
+                mutation.prepare(&store).await;
+                let failing = fail(&dir, op, Which::First, Fault::before_effect, libc::EIO);
+                let error = mutation.make(&store).await.unwrap_err();
+                assert_eq!(failing.fired(), 1);
+                drop(failing);
+                assert_eq!(os_error(&error), Some(libc::EIO), "{mutation:?} {op:?}");
+                let text = error.to_string();
+                assert!(text.contains("to"), "{text}");
+                mutation.check_undone(&dir, &format!("{op:?}")).await;
+            }
+        }
+    }
+}
+
+/// A handle that went stale is opened anew, and what it was to write is written again.
+pub(crate) async fn a_stale_handle_is_opened_anew(root: &Dir) {
+    for mutation in [Put, PutCreate, Multipart] {
+        for which in [Which::First, Which::FirstThree] {
+            let dir = fresh(root, "stale");
+            let _remote = fault::pretend_remote(&dir);
+            let store = quick(&dir);
+            mutation.prepare(&store).await;
+            let writing = fail(&dir, Op::Write, which, Fault::before_effect, libc::ESTALE);
+            mutation.make(&store).await.unwrap();
+            let fired = writing.fired() as u64;
+            drop(writing);
+            mutation.check_done(&store, &dir, "stale").await;
+            let reopened = store.recoveries().reopened_handles;
+            assert!(
+                (1..=fired).contains(&reopened),
+                "{fired} stale writes, {reopened} handles opened anew"
+            );
+        }
+    }
+}
+
+/// A close that did not tell is verified by reading back: whole, it is a success; not whole, an
+/// error.
+pub(crate) async fn an_interrupted_close_is_verified(root: &Dir) {
+    for mutation in [Put, PutCreate, Multipart] {
+        for errno in PASSING {
+            for loses_data in [false, true] {
+                let dir = fresh(root, "close");
+                let _remote = fault::pretend_remote(&dir);
+                let store = quick(&dir);
+                mutation.prepare(&store).await;
+                let closing = fault::inject(&dir, {
+                    let closed = AtomicUsize::new(0);
+                    move |call: &Call<'_>| {
+                        if call.op != Op::Close || closed.fetch_add(1, Relaxed) > 0 {
+                            return Fault::none();
+                        }
+                        let staging = call.path.to_owned();
+                        Fault::after_effect(errno).then(move || {
+                            if loses_data {
+                                // As many bytes, of which some are not what was written.
+                                use std::os::unix::fs::FileExt;
+                                let file = std::fs::File::options().write(true).open(&staging);
+                                file.unwrap().write_all_at(b"\0\0", 3).unwrap();
+                            }
+                        })
+                    }
+                });
+                let made = mutation.make(&store).await;
+                drop(closing);
+                let what = format!("errno {errno}, loses data: {loses_data}");
+                if loses_data {
+                    let error = made.unwrap_err().to_string();
+                    assert!(error.contains("not those that were written"), "{error}");
+                    mutation.check_undone(&dir, &what).await;
+                } else {
+                    made.unwrap();
+                    mutation.check_done(&store, &dir, &what).await;
+                    assert_eq!(store.recoveries().ambiguous_resolved, 1, "{what}");
+                }
+            }
+        }
+    }
+}
+
+/// An error that does not end is told with the number of attempts, and `RetryPolicy::never` makes
+/// one.
+pub(crate) async fn the_budget_ends(root: &Dir) {
+    for (policy, attempts) in [(RetryPolicy::default(), 10), (RetryPolicy::never(), 1)] {
+        for (mutation, op) in [
+            (Put, Op::Rename),
+            (PutCreate, Op::RenameExclusive),
+            (Multipart, Op::Rename),
+            (Copy, Op::Rename),
+            (Rename, Op::Rename),
+            (RenameCreate, Op::RenameExclusive),
+            (Delete, Op::Unlink),
+        ] {
+            let dir = fresh(root, "budget");
+            let store = store(&dir).with_retry(RetryPolicy {
+                first_backoff: std::time::Duration::ZERO,
+                ..policy
+            });
+            mutation.prepare(&store).await;
+            let failing = fail(&dir, op, Which::Always, Fault::before_effect, libc::ESTALE);
+            let error = mutation.make(&store).await.unwrap_err();
+            assert_eq!(os_error(&error), Some(libc::ESTALE), "{error}");
+            // A delete that is refused for good is all that cannot clean up: it has nothing to.
+            assert_eq!(failing.fired(), attempts, "{mutation:?} {error}");
+            drop(failing);
+            mutation.check_undone(&dir, "budget").await;
+        }
+    }
+}
+
+/// A staging file that is taken from us is an error, and the destination stays.
+pub(crate) async fn a_staging_file_that_is_taken_is_an_error(root: &Dir) {
+    for remote in [false, true] {
+        for mutation in [Put, PutCreate, Multipart] {
+            let dir = fresh(root, "taken");
+            let _remote = remote.then(|| fault::pretend_remote(&dir));
+            let store = quick(&dir);
+            mutation.prepare(&store).await;
+            let taking = fault::inject(&dir, |call| {
+                if matches!(call.op, Op::Rename | Op::RenameExclusive) {
+                    std::fs::remove_file(call.from.unwrap()).unwrap();
+                }
+                Fault::none()
+            });
+            let error = mutation.make(&store).await.unwrap_err().to_string();
+            drop(taking);
+            assert!(error.contains("removed by someone else"), "{error}");
+            mutation.check_undone(&dir, "taken").await;
+        }
+    }
+}
+
+/// After an ambiguous create, another file at the destination is neither claimed nor hidden.
+pub(crate) async fn a_create_that_was_superseded_is_unknown(root: &Dir) {
+    let dir = fresh(root, "superseded");
+    let _remote = fault::pretend_remote(&dir);
+    let store = quick(&dir);
+    let injected = fault::inject(&dir, |call| {
+        if call.op != Op::RenameExclusive {
+            return Fault::none();
+        }
+        let to = call.path.to_owned();
+        // Ours is there for a moment, and another process's in its place when we look.
+        Fault::after_effect(libc::EIO).then(move || {
+            std::fs::remove_file(&to).unwrap();
+            std::fs::write(&to, "theirs").unwrap();
+        })
+    });
+    let create = PutOptions::from(PutMode::Create);
+    let put = store.put_opts(&at("to"), "ours".into(), create).await;
+    drop(injected);
+    let error = put.unwrap_err().to_string();
+    assert!(error.contains("outcome is unknown"), "{error}");
+    assert_eq!(read(&dir, "to"), "theirs");
+
+    // An overwrite is as if theirs came later.
+    let injected = fault::inject(&dir, |call| {
+        if call.op != Op::Rename {
+            return Fault::none();
+        }
+        let to = call.path.to_owned();
+        Fault::after_effect(libc::EIO).then(move || {
+            std::fs::remove_file(&to).unwrap();
+            std::fs::write(&to, "theirs again").unwrap();
+        })
+    });
+    store.put(&at("to"), "ours".into()).await.unwrap();
+    drop(injected);
+    assert_eq!(read(&dir, "to"), "theirs again");
+    assert_eq!(files(&dir), ["to"]);
+}
+
+/// "An old object that looks alike is not ours": same size, same mtime.
+pub(crate) async fn an_old_object_that_looks_alike_is_not_ours(root: &Dir) {
+    let dir = fresh(root, "alike");
+    let _remote = fault::pretend_remote(&dir);
+    let store = quick(&dir);
+    let injected = fault::inject(&dir, |call| {
+        let (Some(from), Op::RenameExclusive) = (call.from, call.op) else {
+            return Fault::none();
+        };
+        // Another creator was faster, with as many bytes in the same moment.
+        std::fs::write(call.path, "them").unwrap();
+        let written = std::fs::metadata(from).unwrap().modified().unwrap();
+        let theirs = std::fs::File::options().write(true).open(call.path);
+        theirs.unwrap().set_modified(written).unwrap();
+        Fault::none()
+    });
+    let create = PutOptions::from(PutMode::Create);
+    let error = store.put_opts(&at("to"), "ours".into(), create).await;
+    drop(injected);
+    let error = error.unwrap_err();
+    assert!(matches!(error, Error::AlreadyExists { .. }), "{error}");
+    assert_eq!(read(&dir, "to"), "them");
+    assert_eq!(files(&dir), ["to"]);
+}
+
+/// A `complete()` that failed can be called again, and aborted.
+pub(crate) async fn a_failed_complete_can_be_called_again(root: &Dir) {
+    for op in [Op::Rename, Op::StatHandle] {
+        let dir = fresh(root, "again");
+        let store = quick(&dir).with_retry(RetryPolicy::never());
+        let mut upload = store.put_multipart(&at("to")).await.unwrap();
+        upload.put_part("new data".into()).await.unwrap();
+        let failing = fail(&dir, op, Which::Always, Fault::before_effect, libc::EROFS);
+        upload.complete().await.unwrap_err();
+        upload.complete().await.unwrap_err();
+        drop(failing);
+        upload.complete().await.unwrap();
+        assert_eq!(files(&dir), ["to"]);
+
+        let mut upload = store.put_multipart(&at("to")).await.unwrap();
+        upload.put_part("newer".into()).await.unwrap();
+        let failing = fail(&dir, op, Which::Always, Fault::before_effect, libc::EROFS);
+        upload.complete().await.unwrap_err();
+        drop(failing);
+        upload.abort().await.unwrap();
+        assert_eq!(files(&dir), ["to"]);
+        assert_eq!(read(&dir, "to"), "new data");
+    }
+}
+
+/// A directory that cannot be synced fails a durable write, which can be completed again; one
+/// whose file system has no such sync does not.
+pub(crate) async fn a_directory_is_synced_or_the_write_fails(root: &Dir) {
+    for mutation in [Put, PutCreate, Multipart, Copy, CopyCreate, Rename, RenameCreate] {
+        let dir = fresh(root, "fsync");
+        let store = quick(&dir);
+        mutation.prepare(&store).await;
+        let store = store.with_fsync(true);
+        let failing = fail(&dir, Op::SyncDir, Which::Always, Fault::before_effect, libc::EIO);
+        let error = mutation.make(&store).await.unwrap_err().to_string();
+        assert!(error.contains("sync data to disk"), "{error}");
+        assert!(failing.fired() > 0);
+        drop(failing);
+        // It is in place: the error says that it may not last.
+        assert!(error.contains("may not survive a power failure"), "{error}");
+        mutation.check_done(&store, &dir, "fsync").await;
+    }
+    let dir = fresh(root, "fsync");
+    let store = quick(&dir).with_fsync(true);
+    let mut upload = store.put_multipart(&at("to")).await.unwrap();
+    upload.put_part("data".into()).await.unwrap();
+    let failing = fail(&dir, Op::SyncDir, Which::Always, Fault::before_effect, libc::EIO);
+    upload.complete().await.unwrap_err();
+    drop(failing);
+    upload.complete().await.unwrap();
+}
+
+/// The operating system's number at the end of the `source` chain.
+pub(crate) fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut next = Some(error);
+    while let Some(e) = next {
+        if let Some(io) = e.downcast_ref::<std::io::Error>()
+            && let Some(number) = io.raw_os_error()
+        {
+            return Some(number);
+        }
+        next = e.source();
+    }
+    None
+}

@@ -35,6 +35,7 @@ minor!(v0_13, object_store_0_13);
 minor!(v0_14, object_store_0_14);
 
 /// Runs `$check(dir)` for each minor, each in a fresh directory below `$root`.
+#[allow(unused_macros, reason = "as above")]
 macro_rules! for_each_minor {
     ($root:expr, $module:ident :: $check:ident) => {{
         let root: &std::path::Path = $root;
@@ -43,6 +44,7 @@ macro_rules! for_each_minor {
         crate::minors::v0_14::$module::$check(&crate::minors::fresh(root, "0_14")).await;
     }};
 }
+#[allow(unused_imports, reason = "as above")]
 pub(crate) use for_each_minor;
 
 /// A new directory below `root`.

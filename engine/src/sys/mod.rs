@@ -78,10 +78,13 @@ pub(crate) fn open_read(path: &Path) -> io::Result<File> {
     around(Call::new(Op::Open, path), || File::open(path))
 }
 
-/// Writes all of `buf` at `offset`, wherever the file's position is.
-pub(crate) fn write_all_at(file: &File, path: &Path, buf: &[u8], offset: u64) -> io::Result<()> {
+/// Writes some of `buf` at `offset`, wherever the file's position is, and says how much.
+pub(crate) fn write_at(file: &File, path: &Path, buf: &[u8], offset: u64) -> io::Result<usize> {
     around(Call::new(Op::Write, path), || {
-        platform::write_all_at(file, buf, offset)
+        match platform::write_at(file, buf, offset) {
+            Ok(0) if !buf.is_empty() => Err(io::ErrorKind::WriteZero.into()),
+            written => written,
+        }
     })
 }
 

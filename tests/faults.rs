@@ -1,0 +1,31 @@
+//! Faults of single system calls, made in process, for every minor.
+
+mod minors;
+
+use minors::for_each_minor;
+
+macro_rules! faults {
+    ($($name:ident),+ $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            let dir = tempfile::tempdir().unwrap();
+            for_each_minor!(dir.path(), faults::$name);
+        }
+    )+};
+}
+
+faults![
+    a_passing_error_is_no_failure,
+    a_lost_reply_is_a_success_once,
+    a_sharing_violation_passes,
+    a_certain_error_is_told_at_once,
+    lost_data_is_told,
+    a_stale_handle_is_opened_anew,
+    an_interrupted_close_is_verified,
+    the_budget_ends,
+    a_staging_file_that_is_taken_is_an_error,
+    a_create_that_was_superseded_is_unknown,
+    an_old_object_that_looks_alike_is_not_ours,
+    a_failed_complete_can_be_called_again,
+    a_directory_is_synced_or_the_write_fails,
+];
