@@ -176,9 +176,10 @@ impl Staging {
 
     /// Removes it unless it has another name by now. What cannot be removed stays hidden.
     pub(crate) fn discard(&mut self) {
-        if !self.gone
-            && let Err(e) = self.remove()
-        {
+        if self.gone {
+            return;
+        }
+        if let Err(e) = self.remove() {
             tracing::warn!(
                 path = %self.path.display(),
                 error = %e,
