@@ -36,7 +36,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     parts_of_it.reverse();
     futures::future::try_join_all(parts_of_it).await?;
     upload.complete().await?;
-    println!("multipart {album}, {} bytes", store.head(&album).await?.size);
+    println!(
+        "multipart {album}, {} bytes",
+        store.head(&album).await?.size
+    );
 
     let copy = Path::from("albums/copy.flac");
     store.copy(&album, &copy).await?;

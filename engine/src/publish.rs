@@ -149,7 +149,11 @@ impl<'a> Step<'a> {
         let mut retry = self.engine.retry.start();
         while let Err(e) = sys::link(self.from, self.to) {
             if is::unsupported_link(&e) {
-                self.mount.refused_link();
+                // Of an object it may be that file which cannot be linked (proc_sys_fs(5),
+                // protected_hardlinks); of our own file it is the mount.
+                if self.source == Source::StagingFile {
+                    self.mount.refused_link();
+                }
                 return Err(self.not_supported(e));
             }
             if !self.is_doubtful(&e) && !is::exists(&e) {

@@ -121,6 +121,13 @@ fn try_rename(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Result<()>
                 false => Ok(()),
             }
         }
+        // Directories are not objects: what link(2) says of them is the answer.
+        Mode::Create if ends.source.is_dir => {
+            sys::link(from, to).map_err(|e| match is::exists(&e) {
+                true => already_exists(to, e),
+                false => failed(from, to, e),
+            })
+        }
         Mode::Create => step.create(),
     }
 }
@@ -183,6 +190,10 @@ impl Ends {
     }
 }
 
+fn already_exists(to: &Path, e: io::Error) -> Error {
+    Error::new("create", to, e).kind_of(ErrorKind::AlreadyExists)
+}
+
 /// How a copy by hard link ended.
 enum Linked {
     Done,
@@ -230,9 +241,7 @@ fn link_new(engine: &Engine, ends: &Ends, from: &Path, to: &Path) -> Result<Link
         // One call, and what it answers is so.
         match sys::link(from, to) {
             Ok(()) => return Ok(Linked::Done),
-            Err(e) if is::exists(&e) => {
-                return Err(Error::new("create", to, e).kind_of(ErrorKind::AlreadyExists));
-            }
+            Err(e) if is::exists(&e) => return Err(already_exists(to, e)),
             // Another process's link would have been answered with EEXIST.
             Err(e) if is::ambiguous(&e) && ends.has_one_link_more(engine, to) => {
                 engine.resolved("link", to, &e);
