@@ -159,6 +159,9 @@ impl Fault {
 
     /// Only requests on files of such a name: the last component, and of a rename or a link either
     /// the old name or the new one. A file with several names goes by the one last used.
+    ///
+    /// The request waits for the answer: a test may let it wait there for something else to happen,
+    /// or make it happen. A panic costs a worker and answers EIO.
     pub(crate) fn where_name(
         mut self,
         is_meant: impl Fn(&str) -> bool + Send + Sync + 'static,

@@ -7,6 +7,9 @@
 //! names of a file, and the same again when the kernel comes back to a file it forgot. A number
 //! that comes back for a new file after that is one that the kernel has let go of, so generations
 //! are not needed.
+//!
+//! The price is a descriptor for each file that was ever looked up and still exists, since the
+//! kernel forgets only when it needs the memory; see `sys::raise_open_file_limit`.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -74,6 +77,7 @@ impl Inodes {
         Ok(Inodes {
             device: found.dev(),
             root: found.ino(),
+            // Known without a lookup, and not forgotten before the end.
             known: Mutex::new(HashMap::from([(ROOT, Known { node, lookups: 1 })])),
         })
     }
@@ -123,7 +127,7 @@ impl Inodes {
             return;
         };
         entry.lookups = entry.lookups.saturating_sub(lookups);
-        if entry.lookups == 0 && id != ROOT {
+        if entry.lookups == 0 {
             known.remove(&id);
         }
     }

@@ -39,7 +39,7 @@
 //!   let the fault last.
 //! - **ENOSYS is remembered.** After one, the kernel stops asking: flush, fsync, xattrs and a
 //!   `statx` then succeed or fail without us, for the life of the mount; `link` becomes EPERM
-//!   (since 6.16), `renameat2` with flags EINVAL. ENOSYS to a plain rename is passed on each time.
+//!   (on recent kernels), `renameat2` with flags EINVAL. ENOSYS to a plain rename is passed on each time.
 //! - **Two names of one file are never renamed onto each other**: the VFS sees the same inode, does
 //!   nothing, as rename(2) says, and no `Rename` arrives.
 //! - **A rename, create, link or unlink locks its directories** in the kernel until it is answered:
@@ -53,7 +53,8 @@
 //!
 //! `WORKERS` threads take requests, so one that sleeps (latency, [`Fault::delay`]) stops nobody.
 //! The server lives in the process of the test: dropping [`Mounted`], also by a panic, unmounts
-//! and removes everything. A test process that is killed leaves a dead mount behind.
+//! and removes everything. A process that is killed leaves a dead mount behind (ENOTCONN), which
+//! the next mount of any process sweeps away.
 
 #![allow(
     dead_code,
@@ -84,6 +85,9 @@ use rules::Rules;
 
 /// How many requests can sleep at the same time without stopping the rest.
 const WORKERS: usize = 32;
+
+/// Before the id of the process that mounted, in the name of a mount's temporary directory.
+const PREFIX: &str = "quirkfs-";
 
 /// The file system; there is nothing to it but [`mount`](QuirkFs::mount).
 pub(crate) struct QuirkFs;
@@ -123,7 +127,9 @@ impl Mounted {
         if let Err(what_to_do) = sys::can_mount() {
             panic!("quirkfs cannot mount: {what_to_do}");
         }
+        sweep_dead_mounts();
         sys::raise_open_file_limit();
+        sys::map_large_buffers();
         let mountpoint = home.make("mnt");
         let rules = Arc::new(Rules::new(recipe.faults.clone()));
         let fs = PassThrough::new(&backing, recipe, Arc::clone(&rules))
@@ -216,7 +222,8 @@ struct Home(Option<TempDir>);
 
 impl Home {
     fn new() -> Home {
-        let dir = TempDir::with_prefix("quirkfs-").expect("a temporary directory");
+        let prefix = format!("{PREFIX}{}-", std::process::id());
+        let dir = TempDir::with_prefix(prefix).expect("a temporary directory");
         // Not 0700, or no other user reaches the mount.
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755))
             .expect("to own the temporary directory");
@@ -232,6 +239,30 @@ impl Home {
 
     fn keep(&mut self) {
         self.0.take().map(TempDir::keep);
+    }
+}
+
+/// Removes the mounts of processes that are gone.
+///
+/// They are told by the process id in their names. To ask a mount whether it is alive would be a
+/// request that its own test counts.
+fn sweep_dead_mounts() {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    for mountpoint in mounts.lines().filter_map(|line| line.split(' ').nth(4)) {
+        let Some(home) = mountpoint.strip_suffix("/mnt").map(Path::new) else {
+            continue;
+        };
+        let name = home.file_name().and_then(|name| name.to_str());
+        let Some((pid, _)) = name
+            .and_then(|name| name.strip_prefix(PREFIX))
+            .and_then(|rest| rest.split_once('-'))
+        else {
+            continue;
+        };
+        // Another process may be sweeping it, too: whoever is second finds nothing.
+        if !Path::new("/proc").join(pid).exists() && sys::unmount(Path::new(mountpoint)).is_ok() {
+            let _ = std::fs::remove_dir_all(home);
+        }
     }
 }
 

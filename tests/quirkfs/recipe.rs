@@ -49,7 +49,7 @@ impl Recipe {
 
     /// link(2) always fails: with EPERM on exFAT and vfat, with EPERM, ENOSYS or EOPNOTSUPP on FUSE.
     ///
-    /// A kernel of 6.16 or later makes EPERM of ENOSYS, and asks but once.
+    /// A recent kernel (seen on 6.18) makes EPERM of ENOSYS, and asks but once.
     pub(crate) fn no_hard_links(mut self, errno: i32) -> Recipe {
         self.link_errno = Some(errno);
         self

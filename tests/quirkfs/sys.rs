@@ -150,19 +150,46 @@ pub(super) fn can_mount() -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Lets the process open as many files as it may: each file in use on a mount takes two here.
+/// Lets the process open as many files as any may: each file the kernel knows of takes one here,
+/// and the kernel knows every file it has once looked up, until it needs the memory.
+///
+/// Root may go beyond the limit it was given (getrlimit(2), CAP_SYS_RESOURCE), though not in every
+/// container; then up to it.
 pub(super) fn raise_open_file_limit() {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
-    // SAFETY: both calls get a valid rlimit. A failure leaves the limit as it was, which mostly
-    // suffices.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+    // SAFETY: room for the answer.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+        return;
+    }
+    let most = std::fs::read_to_string("/proc/sys/fs/nr_open")
+        .ok()
+        .and_then(|most| most.trim().parse().ok())
+        .unwrap_or(limit.rlim_max);
+    for most in [most.max(limit.rlim_max), limit.rlim_max] {
+        let raised = libc::rlimit {
+            rlim_cur: most,
+            rlim_max: most,
+        };
+        // SAFETY: a valid rlimit.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0 {
+            return;
         }
+    }
+}
+
+/// Has the allocator map the workers' buffers each time anew, of which only what is used takes
+/// memory.
+///
+/// fuser gives each worker 16 MiB of zeroes. Once glibc has seen one freed it takes the next from
+/// the heap (mallopt(3), `M_MMAP_THRESHOLD`) and zeroes it by hand: half a gigabyte for each mount.
+pub(super) fn map_large_buffers() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt has no preconditions; a refusal changes nothing.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 4 << 20);
     }
 }
 

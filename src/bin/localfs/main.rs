@@ -1,2 +1,59 @@
-//! The command line.
-fn main() {}
+//! `localfs`, the command line: puts the store under programs that cannot change a line.
+
+mod error;
+mod interrupt;
+mod patch;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tools around object_store_localfs.
+#[derive(Parser)]
+#[command(name = "localfs", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Puts this crate's LocalFileSystem in the place of object_store's, for a whole workspace
+    ///
+    /// Makes a patched copy of each object_store 0.12, 0.13 and 0.14 in the workspace's graph, from
+    /// the sources that cargo has, and adds it to `[patch.crates-io]` in the workspace's root
+    /// manifest. Versions stay as they are. Run again, it renews what is no longer right.
+    ///
+    /// Cargo keeps to a patched version while it can. To take a newer object_store: `localfs
+    /// unpatch`, `cargo update`, `localfs patch`.
+    ///
+    /// Exit status: 0 done, or nothing to do; 1 an error, no object_store can be overridden, or
+    /// `--check` found something to do; 2 wrong usage; 130 interrupted.
+    Patch(patch::PatchArgs),
+    /// Takes out what `localfs patch` put in
+    Unpatch(patch::UnpatchArgs),
+}
+
+/// What a command came to, when it did not fail.
+enum Outcome {
+    /// Done, or there was nothing to do.
+    Fine,
+    /// `--check` found something to do.
+    Work,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = interrupt::watch().and_then(|()| match cli.command {
+        Command::Patch(args) => patch::patch(&args),
+        Command::Unpatch(args) => patch::unpatch(&args),
+    });
+    match outcome {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Work) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(if interrupt::seen() { 130 } else { 1 })
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! An object store implementation for a local filesystem.
+//!
+//! This is `object_store_localfs` in the place of upstream's store, put here by `localfs patch`.
+//! Upstream's is still there, as the private module `local_upstream`: what it does well is
+//! delegated to it.
+
+mod localfs;
+
+pub use localfs::LocalFileSystem;
+
+// What the rest of the crate uses of this module; one minor uses more of it than another.
+#[allow(unused_imports)]
+pub(crate) use crate::local_upstream::{Error, chunked_stream, read_range};

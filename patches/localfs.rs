@@ -1,0 +1,11 @@
+//! The adapter for this minor of object_store, file for file as `object_store_localfs` has it.
+
+// What `super::` means in the adapter.
+#[allow(unused_imports)]
+use crate::*;
+use crate::local_upstream;
+
+mod adapter;
+mod shared;
+
+pub use shared::LocalFileSystem;
