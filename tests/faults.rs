@@ -28,4 +28,12 @@ faults![
     an_old_object_that_looks_alike_is_not_ours,
     a_failed_complete_can_be_called_again,
     a_directory_is_synced_or_the_write_fails,
+    a_failed_sync_is_never_asked_again,
+    a_part_lost_after_a_failed_complete_is_no_hole,
+    a_cancelled_complete_can_be_called_again,
+    no_listing_shows_a_staging_file,
+    a_refused_name_says_nothing_of_the_mount,
+    a_source_that_another_process_renamed_is_not_ours,
+    a_copy_made_by_two_leaves_no_staging_file,
+    a_pause_is_made_without_the_lock,
 ];

@@ -61,6 +61,10 @@ impl Error {
         self
     }
 
+    pub(crate) fn into_io_error(self) -> io::Error {
+        self.source
+    }
+
     /// What went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.kind

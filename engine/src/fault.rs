@@ -137,6 +137,11 @@ mod injection {
             }
         }
 
+        /// Whether the call is made, and answers an error all the same.
+        pub fn is_after_effect(&self) -> bool {
+            !self.instead && self.errno.is_some()
+        }
+
         /// Runs `then` in the calling thread once the call is made, before it answers.
         #[must_use]
         pub fn then(mut self, then: impl FnOnce() + Send + 'static) -> Self {

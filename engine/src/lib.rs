@@ -48,6 +48,7 @@ pub use upload::{Part, PartWriter, Upload};
 
 use place::Place;
 use recoveries::{Counters, count};
+use retry::{Retry, Spent};
 use sys::{Stat, is};
 
 /// Whether an object may be replaced.
@@ -90,6 +91,8 @@ pub struct Engine {
     fsync: bool,
     retry: RetryPolicy,
     counters: Arc<Counters>,
+    /// The pauses of the operation that this clone is for.
+    spent: Spent,
 }
 
 impl Engine {
@@ -117,7 +120,7 @@ impl Engine {
 
     /// Begins a write to `dest`: makes its staging file, and the directories it needs.
     pub fn upload(&self, dest: &Path) -> Result<Upload> {
-        Upload::begin(self, dest)
+        Upload::begin(&self.for_operation(), dest)
     }
 
     /// Writes a whole file: `chunks` one after another, `len` bytes in all.
@@ -128,7 +131,7 @@ impl Engine {
         chunks: impl Iterator<Item = &'a [u8]>,
         mode: Mode,
     ) -> Result<Version> {
-        let mut upload = self.upload(dest)?;
+        let upload = self.upload(dest)?;
         let part = upload.part(len);
         part.writer().write(chunks)?;
         part.is_written();
@@ -137,7 +140,7 @@ impl Engine {
 
     /// Makes `to` a copy of `from`: a hard link where the mount has them, else a copy of the data.
     pub fn copy(&self, from: &Path, to: &Path, mode: Mode) -> Result<()> {
-        relocate::copy(self, from, to, mode)
+        relocate::copy(&self.for_operation(), from, to, mode)
     }
 
     /// Moves `from` to `to`. With [`Mode::Create`] and a `cleanup_root`, directories that this
@@ -149,7 +152,7 @@ impl Engine {
         mode: Mode,
         cleanup_root: Option<&Path>,
     ) -> Result<()> {
-        relocate::rename(self, from, to, mode)?;
+        relocate::rename(&self.for_operation(), from, to, mode)?;
         if let (Mode::Create, Some(root)) = (mode, cleanup_root) {
             dirs::remove_empty_parents(from, root);
         }
@@ -159,7 +162,7 @@ impl Engine {
     /// Removes `path`; with a `cleanup_root`, also the directories that this leaves empty, up to
     /// that root.
     pub fn delete(&self, path: &Path, cleanup_root: Option<&Path>) -> Result<()> {
-        remove::delete(self, path)?;
+        remove::delete(&self.for_operation(), path)?;
         if let Some(root) = cleanup_root {
             dirs::remove_empty_parents(path, root);
         }
@@ -173,6 +176,18 @@ impl Engine {
     pub fn lock(&self, path: &Path) -> Result<PathGuard> {
         let place = self.locate(path).map_err(|e| Error::new("lock", path, e))?;
         Ok(lock::lock(place.key()))
+    }
+
+    /// With a budget of pauses of its own.
+    fn for_operation(&self) -> Self {
+        Self {
+            spent: Spent::default(),
+            ..self.clone()
+        }
+    }
+
+    fn start_retry(&self) -> Retry {
+        self.retry.start(&self.spent)
     }
 
     fn locate(&self, path: &Path) -> io::Result<Place> {
@@ -200,7 +215,7 @@ impl Engine {
             Err(e) if again(&e) => e,
             answer => return answer,
         };
-        let mut retry = self.retry.start();
+        let mut retry = self.start_retry();
         let mut last = first;
         while retry.again() {
             self.retried(step, path, &last);

@@ -19,10 +19,15 @@ enum Dir {
     Path(String),
 }
 
-/// In lower case: on a mount that ignores case two spellings are one file. On any other they are
-/// two that now and then wait for each other, which is harmless.
+/// Letter by letter in upper and then lower case, which makes one of `ß` and `SS`, `σ` and `ς`:
+/// on a mount that ignores case two spellings are one file. On any other they are two that now and
+/// then wait for each other, which is harmless.
 fn folded(name: &OsStr) -> String {
-    name.to_string_lossy().to_lowercase()
+    let name = name.to_string_lossy();
+    name.chars()
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 /// A file's place: it need not be there.
@@ -39,11 +44,6 @@ impl Place {
         let mut hasher = DefaultHasher::new();
         (self.dev, &self.dir, &self.name).hash(&mut hasher);
         Key(hasher.finish())
-    }
-
-    /// One directory entry, or two whose names differ in case only.
-    pub(crate) fn is_same_entry(&self, other: &Self) -> bool {
-        self.dev == other.dev && self.dir == other.dir && self.name == other.name
     }
 
     /// The place of another name in the same directory.

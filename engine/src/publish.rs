@@ -1,19 +1,14 @@
-//! Publishing: making a staging file visible at its destination in one step.
+//! Publishing: giving a file its new name in one step, and knowing whether that happened.
 
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::Mount;
 use crate::observe::{self, Before, Verdict};
-use crate::retry::Retry;
 use crate::staging::Staging;
 use crate::sys::{self, Stat, is, same_error};
 use crate::{Engine, Mode, Version, dirs, lock, place};
-
-/// How long another process is given between its link and its unlink.
-const CLAIM_AFTER: Duration = Duration::from_millis(50);
 
 /// Publishes a closed staging file that is `ours`, and says which version it became.
 pub(crate) fn publish(
@@ -23,28 +18,72 @@ pub(crate) fn publish(
     mode: Mode,
 ) -> Result<Version> {
     let place = staging.place().clone();
-    let _guard = lock::lock(place.key());
-    let step = Step::new(
-        engine,
-        &place.mount,
-        staging.path(),
-        staging.dest(),
-        ours,
-        Source::StagingFile,
-    );
-    match mode {
-        Mode::Overwrite => step.replace(),
-        Mode::Create => step.create(),
-    }?;
-    let version = step.version();
+    let version = until_done(engine, || {
+        let _guard = lock::lock(place.key());
+        let step = Step::new(
+            engine,
+            &place.mount,
+            staging.path(),
+            staging.dest(),
+            ours,
+            Source::StagingFile,
+        );
+        let attempt = match mode {
+            Mode::Overwrite => step.replace(),
+            Mode::Create => step.create(),
+        };
+        Ok(match attempt? {
+            Attempt::Done(()) => Attempt::Done(step.version()),
+            Attempt::Again(e) => Attempt::Again(e),
+        })
+    })?;
     staging.is_published();
     Ok(version)
+}
+
+/// What one attempt came to that did not fail for good.
+pub(crate) enum Attempt<T> {
+    Done(T),
+    /// Nothing happened, and the error may pass.
+    Again(Error),
+}
+
+/// Makes attempts until one is an answer. Each takes the path lock for itself: between two of
+/// them, while this one pauses, it is free.
+pub(crate) fn until_done<T>(
+    engine: &Engine,
+    mut attempt: impl FnMut() -> Result<Attempt<T>>,
+) -> Result<T> {
+    let mut retry = engine.start_retry();
+    loop {
+        match attempt()? {
+            Attempt::Done(done) => return Ok(done),
+            Attempt::Again(error) => {
+                if !retry.again() {
+                    return Err(given_up(error, retry.made()));
+                }
+                engine.retried("publish", error.path(), error.io_error());
+            }
+        }
+    }
+}
+
+fn given_up(error: Error, attempts: u32) -> Error {
+    let hint = if is::denied(error.io_error()) {
+        format!(
+            "{attempts} attempts; another program may have the destination open: close it there, \
+             or allow more time with with_retry"
+        )
+    } else {
+        format!("{attempts} attempts, none took effect")
+    };
+    error.hint(hint)
 }
 
 /// What the old name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// Nobody else knows it, and it is in no listing.
+    /// Nobody else knows it: that it is gone is proof of what we did.
     StagingFile,
     /// Others may rename it at the same time.
     Object,
@@ -61,12 +100,20 @@ pub(crate) struct Step<'a> {
     before: Before,
 }
 
-/// What an attempt came to that did not fail.
+/// How an exclusive rename ended that did not fail for good.
+pub(crate) enum Exclusive {
+    Done,
+    Again(Error),
+    /// The kernel or the mount has no such call, or says so.
+    Refused(io::Error),
+}
+
+/// What a look after an error came to.
 enum Outcome {
     Done,
     /// Something is at the destination, and it is not ours.
     Exists(io::Error),
-    Again,
+    Again(io::Error),
 }
 
 impl<'a> Step<'a> {
@@ -90,123 +137,109 @@ impl<'a> Step<'a> {
     }
 
     /// Over whatever is there.
-    pub(crate) fn replace(&self) -> Result<()> {
-        let mut retry = self.engine.retry.start();
-        loop {
-            let Err(e) = sys::rename(self.from, self.to) else {
-                return Ok(());
-            };
-            if !self.is_doubtful(&e) {
-                return Err(self.failed("rename file", e));
-            }
-            match self.decide("rename", e, Mode::Overwrite, &mut retry)? {
-                Outcome::Done => return Ok(()),
-                Outcome::Again => {}
-                Outcome::Exists(e) => return Err(self.failed("rename file", e)),
-            }
+    pub(crate) fn replace(&self) -> Result<Attempt<()>> {
+        let Err(e) = sys::rename(self.from, self.to) else {
+            return Ok(Attempt::Done(()));
+        };
+        if !self.is_doubtful(&e) {
+            return Err(self.failed("rename file", e));
         }
+        Ok(match self.decide("rename", e, Mode::Overwrite)? {
+            Outcome::Done => Attempt::Done(()),
+            Outcome::Again(e) | Outcome::Exists(e) => Attempt::Again(self.failed("rename file", e)),
+        })
     }
 
-    /// Only if nothing is there: an exclusive rename, else a link of which the old name is removed.
-    pub(crate) fn create(&self) -> Result<()> {
-        match self.rename_exclusively()? {
-            true => Ok(()),
-            false => self.link_and_remove(),
-        }
+    /// Only if nothing is there: an exclusive rename, else a link of which the old name, a staging
+    /// file's, is removed.
+    fn create(&self) -> Result<Attempt<()>> {
+        let refused = match self.rename_exclusively()? {
+            Exclusive::Done => return Ok(Attempt::Done(())),
+            Exclusive::Again(e) => return Ok(Attempt::Again(e)),
+            Exclusive::Refused(e) => e,
+        };
+        Ok(match self.link(&refused)? {
+            Attempt::Done(()) => {
+                if let Err(e) = remove(self.engine, self.from) {
+                    tracing::warn!(
+                        path = %self.from.display(),
+                        error = %e,
+                        "a staging file stays behind; it is hidden from listings"
+                    );
+                }
+                Attempt::Done(())
+            }
+            again => again,
+        })
     }
 
-    /// `false` if the mount has no such call.
-    pub(crate) fn rename_exclusively(&self) -> Result<bool> {
+    pub(crate) fn rename_exclusively(&self) -> Result<Exclusive> {
         if !self.mount.may_rename_exclusively() {
-            return Ok(false);
+            return Ok(Exclusive::Refused(io::ErrorKind::Unsupported.into()));
         }
-        let mut retry = self.engine.retry.start();
-        loop {
-            let Err(e) = sys::rename_exclusive(self.from, self.to) else {
-                return Ok(true);
-            };
-            if is::unsupported_rename_flags(&e) {
-                self.mount.refused_exclusive_rename();
-                return Ok(false);
+        let Err(e) = sys::rename_exclusive(self.from, self.to) else {
+            return Ok(Exclusive::Done);
+        };
+        if is::unsupported_rename_flags(&e) {
+            return Ok(Exclusive::Refused(e));
+        }
+        if !self.is_doubtful(&e) && !is::exists(&e) {
+            // renameat2(2) tells of a read-only mount first, link(2) of what is there.
+            if let Ok(Some(_)) = observe::look(self.engine, self.to) {
+                return Err(self.already_exists(same_error::exists()));
             }
-            if !self.is_doubtful(&e) && !is::exists(&e) {
-                return Err(self.failed("rename file", e));
-            }
-            match self.decide("exclusive rename", e, Mode::Create, &mut retry)? {
-                Outcome::Done => return Ok(true),
-                Outcome::Again => {}
-                Outcome::Exists(e) => return Err(self.already_exists(e)),
-            }
+            return Err(self.failed("rename file", e));
+        }
+        match self.decide("exclusive rename", e, Mode::Create)? {
+            Outcome::Done => Ok(Exclusive::Done),
+            Outcome::Again(e) => Ok(Exclusive::Again(self.failed("rename file", e))),
+            Outcome::Exists(e) => Err(self.already_exists(e)),
         }
     }
 
-    /// An error here leaves both names as they were.
-    fn link_and_remove(&self) -> Result<()> {
+    /// Makes the new name a hard link, since an exclusive rename was `refused`.
+    pub(crate) fn link(&self, refused: &io::Error) -> Result<Attempt<()>> {
         self.engine.fell_back("exclusive rename", self.to, "link");
         if !self.mount.may_link() {
             return Err(self.not_supported(io::ErrorKind::Unsupported.into()));
         }
-        let mut retry = self.engine.retry.start();
-        while let Err(e) = sys::link(self.from, self.to) {
-            if is::unsupported_link(&e) {
-                // Of an object it may be that file which cannot be linked (proc_sys_fs(5),
-                // protected_hardlinks); of our own file it is the mount.
-                if self.source == Source::StagingFile {
-                    self.mount.refused_link();
-                }
-                return Err(self.not_supported(e));
-            }
-            if !self.is_doubtful(&e) && !is::exists(&e) {
-                return Err(self.failed("link", e));
-            }
-            let existed = is::exists(&e);
-            match self.decide("link", e, Mode::Create, &mut retry)? {
-                Outcome::Done if existed && self.source == Source::Object => return self.claim(),
-                Outcome::Done => break,
-                Outcome::Again => {}
-                Outcome::Exists(e) => return Err(self.already_exists(e)),
-            }
+        let linked = sys::link(self.from, self.to);
+        // A name that the file system does not take gives EINVAL too, to both: only where the link
+        // is heard was it the call.
+        if linked.is_ok() || linked.as_ref().is_err_and(is::exists) || is::no_such_call(refused) {
+            self.mount.refused_exclusive_rename();
         }
-        self.remove_old_name()
-    }
-
-    /// The destination is a link of our source, made by a request of ours whose reply was lost, or
-    /// by another process that renames the same source. That one is about to remove the source:
-    /// who removes it has made the rename.
-    fn claim(&self) -> Result<()> {
-        std::thread::sleep(CLAIM_AFTER);
-        match sys::unlink(self.from) {
-            Ok(()) => Ok(()),
-            Err(e) if is::absent(&e) => Err(self.already_exists(same_error::exists())),
-            Err(_) => self.remove_old_name(),
-        }
-    }
-
-    /// The other half of a link.
-    fn remove_old_name(&self) -> Result<()> {
-        let Err(e) = remove(self.engine, self.from) else {
-            return Ok(());
+        let Err(e) = linked else {
+            return Ok(Attempt::Done(()));
         };
-        if self.source == Source::StagingFile {
-            tracing::warn!(
-                path = %self.from.display(),
-                error = %e,
-                "a staging file stays behind; it is hidden from listings"
-            );
-            return Ok(());
+        if is::unsupported_link(&e) {
+            // Of an object it may be that file which cannot be linked (proc_sys_fs(5),
+            // protected_hardlinks); of our own file it is the mount.
+            if self.source == Source::StagingFile {
+                self.mount.refused_link();
+            }
+            return Err(self.not_supported(e));
         }
-        // Two names of one object: as it was before, and an error, rather than half a rename.
-        let _ = remove(self.engine, self.to);
-        Err(Error::new("delete file", self.from, e))
+        if !self.is_doubtful(&e) && !is::exists(&e) {
+            return Err(self.failed("link", e));
+        }
+        match self.decide("link", e, Mode::Create)? {
+            Outcome::Done => Ok(Attempt::Done(())),
+            Outcome::Again(e) => Ok(Attempt::Again(self.failed("link", e))),
+            Outcome::Exists(e) => Err(self.already_exists(e)),
+        }
     }
 
     /// An error after which the call may or may not have taken effect.
     fn is_doubtful(&self, e: &io::Error) -> bool {
-        is::ambiguous(e)
-            // The file was just closed or looked at.
-            || is::not_found(e)
-            // SMB and DrvFs while somebody has the file open; a missing right is no such thing.
-            || (is::denied(e) && !self.mount.is_native() && self.may_write())
+        if is::not_found(e) {
+            // Our own file was there a moment ago. An object may have been moved by somebody else,
+            // and a local disk does not lose replies.
+            return self.source == Source::StagingFile || !self.mount.is_native();
+        }
+        // SMB and DrvFs while somebody has the file open; a missing right is no such thing.
+        let shared = || is::denied(e) && !self.mount.is_native() && self.may_write();
+        is::ambiguous(e) || shared()
     }
 
     fn may_write(&self) -> bool {
@@ -214,13 +247,7 @@ impl<'a> Step<'a> {
     }
 
     /// Looks at both names after `e`.
-    fn decide(
-        &self,
-        step: &'static str,
-        e: io::Error,
-        mode: Mode,
-        retry: &mut Retry,
-    ) -> Result<Outcome> {
+    fn decide(&self, step: &'static str, e: io::Error, mode: Mode) -> Result<Outcome> {
         // A local disk does not lose replies: what is there is not ours.
         if is::exists(&e) && self.mount.is_native() {
             return Ok(Outcome::Exists(e));
@@ -248,11 +275,7 @@ impl<'a> Step<'a> {
                 if is::not_found(&e) && dirs::is_missing_above(self.to) {
                     return Err(self.failed("rename file", e));
                 }
-                if !retry.again() {
-                    return Err(self.given_up(e, retry.made()));
-                }
-                self.engine.retried(step, self.to, &e);
-                return Ok(Outcome::Again);
+                return Ok(Outcome::Again(e));
             }
             Verdict::Taken => return Err(self.taken(e)),
             Verdict::Superseded if mode == Mode::Create => {
@@ -269,19 +292,19 @@ impl<'a> Step<'a> {
 
     /// What the destination is now. On a mount that is not native a look improves the answer: the
     /// mtime may have moved at close, the inode number with the name. It may fail.
-    pub(crate) fn version(&self) -> Version {
+    fn version(&self) -> Version {
         if self.mount.is_native() {
             return self.ours.into();
         }
         match observe::look(self.engine, self.to) {
             Ok(Some(now)) if now.size == self.ours.size => {
-                let same_inode = now.ino == self.ours.ino;
-                let same_time = now.modified == self.ours.modified;
-                if same_time && !same_inode {
-                    self.mount.saw_inode_change();
-                }
-                // Neither: another process was faster than our look.
-                if same_inode || same_time {
+                // An inode number that is not ours proves nothing where numbers stay: another
+                // process may have been faster than our look.
+                let ours = match self.mount.has_stable_inodes() {
+                    true => now.ino == self.ours.ino,
+                    false => now.modified == self.ours.modified,
+                };
+                if ours {
                     (&now).into()
                 } else {
                     self.ours.into()
@@ -295,38 +318,31 @@ impl<'a> Step<'a> {
         Error::new(step, self.from, e).to(self.to)
     }
 
-    fn given_up(&self, e: io::Error, attempts: u32) -> Error {
-        let denied = is::denied(&e);
-        let error = self.failed("rename file", e);
-        if denied {
-            error.hint(format!(
-                "{attempts} attempts; another program may have the destination open: close it \
-                 there, or allow more time with with_retry"
-            ))
-        } else {
-            error.hint(format!("{attempts} attempts, none took effect"))
+    fn taken(&self, e: io::Error) -> Error {
+        match self.source {
+            Source::StagingFile => self
+                .failed("rename file", e)
+                .hint("the file was removed by someone else; the destination is untouched"),
+            Source::Object => {
+                Error::new("find the source", self.from, e).kind_of(ErrorKind::NotFound)
+            }
         }
     }
 
-    fn taken(&self, e: io::Error) -> Error {
-        self.failed("rename file", e)
-            .hint("the file was removed by someone else; the destination is untouched")
-    }
-
-    fn already_exists(&self, e: io::Error) -> Error {
+    pub(crate) fn already_exists(&self, e: io::Error) -> Error {
         Error::new("create", self.to, e).kind_of(ErrorKind::AlreadyExists)
     }
 
-    fn not_supported(&self, e: io::Error) -> Error {
+    pub(crate) fn not_supported(&self, e: io::Error) -> Error {
+        let fs_type = match self.mount.fs_type() {
+            "" => "present",
+            known => known,
+        };
         Error::new("create exclusively", self.to, e)
             .kind_of(ErrorKind::NotSupported)
             .hint(format!(
-                "the {} mount has neither an exclusive rename nor hard links; \
-                 write with an overwriting mode, or to another mount",
-                match self.mount.fs_type() {
-                    "" => "present",
-                    known => known,
-                }
+                "the {fs_type} mount has neither an exclusive rename nor hard links; \
+                 write with an overwriting mode, or to another mount"
             ))
     }
 }

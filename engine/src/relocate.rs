@@ -7,21 +7,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lock::{self, PathGuard};
 use crate::observe;
 use crate::place::{self, Place};
-use crate::publish::{Source, Step, remove};
-use crate::staging::Staging;
+use crate::publish::{Attempt, Exclusive, Source, Step, remove, until_done};
+use crate::staging::{self, Staging};
 use crate::sys::{self, Stat, is, same_error};
 use crate::{Engine, Mode, dirs};
 
 /// How often directories are made for one operation that others keep removing.
 const DIRS_MADE: u32 = 100;
-
-/// The two ends of an operation, locked.
-struct Ends {
-    from: Place,
-    to: Place,
-    source: Stat,
-    _guard: PathGuard,
-}
 
 fn failed(from: &Path, to: &Path, e: io::Error) -> Error {
     Error::new("copy file from", from, e).to(to)
@@ -31,25 +23,43 @@ fn source_not_found(from: &Path) -> Error {
     Error::new("find the source", from, same_error::not_found()).kind_of(ErrorKind::NotFound)
 }
 
-/// Finds and locks both ends, makes the directories that the new name needs, and looks at the
-/// source.
-fn lock_ends(engine: &Engine, from: &Path, to: &Path) -> Result<Ends> {
+fn already_exists(to: &Path, e: io::Error) -> Error {
+    Error::new("create", to, e).kind_of(ErrorKind::AlreadyExists)
+}
+
+/// What link(2) says of a directory, or of a name without room for a staging file's digits.
+fn link_plainly(from: &Path, to: &Path, mode: Mode) -> Result<()> {
+    sys::link(from, to).map_err(|e| match is::exists(&e) && mode == Mode::Create {
+        true => already_exists(to, e),
+        false => failed(from, to, e),
+    })
+}
+
+/// The two ends of an operation, locked.
+struct Ends<'a> {
+    engine: &'a Engine,
+    from_path: &'a Path,
+    to_path: &'a Path,
+    from: Place,
+    to: Place,
+    _guard: PathGuard,
+}
+
+/// Finds and locks both ends, and makes the directories that the new name needs.
+fn lock_ends<'a>(engine: &'a Engine, from: &'a Path, to: &'a Path) -> Result<Ends<'a>> {
     let from_place = engine.locate(from).map_err(|e| match is::not_found(&e) {
         true => source_not_found(from),
         false => failed(from, to, e),
     })?;
     let to_place = locate_sibling(engine, from, &from_place, to)?;
-    let guard = lock::lock_both(from_place.key(), to_place.key());
-    match observe::look(engine, from) {
-        Ok(Some(source)) => Ok(Ends {
-            from: from_place,
-            to: to_place,
-            source,
-            _guard: guard,
-        }),
-        Ok(None) => Err(source_not_found(from)),
-        Err(e) => Err(failed(from, to, e)),
-    }
+    Ok(Ends {
+        engine,
+        from_path: from,
+        to_path: to,
+        _guard: lock::lock_both(from_place.key(), to_place.key()),
+        from: from_place,
+        to: to_place,
+    })
 }
 
 /// The place of the new name: one look less if it is in the same directory.
@@ -64,16 +74,28 @@ fn locate_sibling(engine: &Engine, from: &Path, from_place: &Place, to: &Path) -
             Ok(place) => return Ok(place),
             Err(e) if is::not_found(&e) && dirs_made < DIRS_MADE => {
                 // Nothing is made for a source that is not there.
-                if matches!(observe::look(engine, from), Ok(None)) {
-                    return Err(source_not_found(from));
-                }
+                look_at_source(engine, from, to)?;
                 dirs_made += 1;
-                dirs::create_parents(engine, to)
-                    .map_err(|e| Error::new("create dir", to_dir, e))?;
+                match dirs::create_parents(engine, to) {
+                    // Somebody removes them as fast.
+                    Err(e) if !is::not_found(&e) && !is::exists(&e) => {
+                        return Err(Error::new("create dir", to_dir, e));
+                    }
+                    _ => {}
+                }
             }
             Err(e) => return Err(failed(from, to, e)),
         }
     }
+}
+
+fn look_at_source(engine: &Engine, from: &Path, to: &Path) -> Result<Stat> {
+    engine
+        .retrying("look at", from, || sys::stat(from))
+        .map_err(|e| match is::not_found(&e) {
+            true => source_not_found(from),
+            false => failed(from, to, e),
+        })
 }
 
 /// Makes the new entry, and for a rename the loss of the old one, durable.
@@ -91,68 +113,20 @@ fn sync(engine: &Engine, to: &Path, from: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn rename(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Result<()> {
-    let mut dirs_made = 0;
-    loop {
-        match try_rename(engine, from, to, mode) {
-            // Somebody who deletes empty directories was between our look and our rename.
-            Err(e) if is::not_found(e.io_error()) && dirs_made < DIRS_MADE => {
-                if e.kind() != ErrorKind::Other || !dirs::is_missing_above(to) {
-                    return Err(e);
-                }
-                dirs_made += 1;
-            }
-            Err(e) => return Err(e),
-            Ok(()) => return sync(engine, to, Some(from)),
-        }
+impl Ends<'_> {
+    fn look_at_source(&self) -> Result<Stat> {
+        look_at_source(self.engine, self.from_path, self.to_path)
     }
-}
 
-fn try_rename(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Result<()> {
-    let ends = lock_ends(engine, from, to)?;
-    let step = ends.step(engine, from, to, Source::Object);
-    match mode {
-        Mode::Overwrite => {
-            step.replace()?;
-            // rename(2): "If oldpath and newpath are existing hard links referring to the same
-            // file, then rename() does nothing, and returns a success status."
-            match ends.source.nlink > 1 && !ends.source.is_dir {
-                true => remove_other_link(engine, &ends, from, to),
-                false => Ok(()),
-            }
-        }
-        // Directories are not objects: what link(2) says of them is the answer.
-        Mode::Create if ends.source.is_dir => {
-            sys::link(from, to).map_err(|e| match is::exists(&e) {
-                true => already_exists(to, e),
-                false => failed(from, to, e),
-            })
-        }
-        Mode::Create => step.create(),
-    }
-}
-
-/// Removes the old name if it still stands beside the new one.
-fn remove_other_link(engine: &Engine, ends: &Ends, from: &Path, to: &Path) -> Result<()> {
-    let look = |path: &Path| {
-        observe::look(engine, path).map_err(|e| Error::new("access metadata for", path, e))
-    };
-    let is_source = |s: Option<Stat>| s.is_some_and(|s| ends.is_source(&s));
-    if !is_source(look(from)?) || !is_source(look(to)?) || ends.is_one_entry(from, to) {
-        return Ok(());
-    }
-    remove(engine, from).map_err(|e| Error::new("delete file", from, e))
-}
-
-impl Ends {
-    fn step<'a>(
-        &'a self,
-        engine: &'a Engine,
-        from: &'a Path,
-        to: &'a Path,
-        source: Source,
-    ) -> Step<'a> {
-        Step::new(engine, &self.to.mount, from, to, &self.source, source)
+    fn step<'a>(&'a self, from: &'a Path, ours: &'a Stat, source: Source) -> Step<'a> {
+        Step::new(
+            self.engine,
+            &self.to.mount,
+            from,
+            self.to_path,
+            ours,
+            source,
+        )
     }
 
     /// Whether a hard link is worth a try, here and now.
@@ -160,38 +134,197 @@ impl Ends {
         self.from.is_on_mount_of(&self.to) && self.to.mount.may_link()
     }
 
-    fn is_source(&self, other: &Stat) -> bool {
-        self.source.ino != 0
+    fn is_same_file(&self, source: &Stat, other: &Stat) -> bool {
+        source.ino != 0
             && self.to.mount.has_stable_inodes()
-            && (self.source.dev, self.source.ino) == (other.dev, other.ino)
-    }
-
-    fn has_one_link_more(&self, engine: &Engine, to: &Path) -> bool {
-        observe::look(engine, to).is_ok_and(|now| {
-            now.is_some_and(|now| self.is_source(&now) && now.nlink == self.source.nlink + 1)
-        })
-    }
-
-    /// Two spellings of one directory entry, of which none may be removed.
-    fn is_one_entry(&self, from: &Path, to: &Path) -> bool {
-        if !self.from.is_same_entry(&self.to) {
-            return false;
-        }
-        let ((dir, from), (_, to)) = (place::split(from), place::split(to));
-        if from == to {
-            return true;
-        }
-        // Alike but for case: two entries only where both are listed.
-        let listed = |name| {
-            std::fs::read_dir(dir)
-                .is_ok_and(|entries| entries.flatten().any(|e| e.file_name() == name))
-        };
-        !(listed(from) && listed(to))
+            && (source.dev, source.ino) == (other.dev, other.ino)
     }
 }
 
-fn already_exists(to: &Path, e: io::Error) -> Error {
-    Error::new("create", to, e).kind_of(ErrorKind::AlreadyExists)
+pub(crate) fn rename(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Result<()> {
+    let mut dirs_made = 0;
+    loop {
+        let renamed = until_done(engine, || {
+            let ends = lock_ends(engine, from, to)?;
+            let source = ends.look_at_source()?;
+            match mode {
+                Mode::Overwrite => rename_over(&ends, &source),
+                Mode::Create => rename_new(&ends, &source),
+            }
+        });
+        match renamed {
+            Ok(()) => return sync(engine, to, Some(from)),
+            Err(e) if is::not_found(e.io_error()) && e.kind() == ErrorKind::Other => {
+                // Somebody who deletes empty directories was between our look and our rename, or
+                // somebody who moved the source.
+                if !dirs::is_missing_above(to) {
+                    return Err(source_not_found(from));
+                }
+                if dirs_made == DIRS_MADE {
+                    return Err(e);
+                }
+                dirs_made += 1;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+fn rename_over(ends: &Ends<'_>, source: &Stat) -> Result<Attempt<()>> {
+    let (from, to) = (ends.from_path, ends.to_path);
+    match ends.step(from, source, Source::Object).replace()? {
+        Attempt::Done(()) if from != to && !source.is_dir => {
+            remove_other_link(ends)?;
+            Ok(Attempt::Done(()))
+        }
+        answer => Ok(answer),
+    }
+}
+
+/// rename(2): "If oldpath and newpath are existing hard links referring to the same file, then
+/// rename() does nothing, and returns a success status." Then the old name is removed here.
+///
+/// Looked at afterwards, since somebody may have linked the two a moment ago.
+fn remove_other_link(ends: &Ends<'_>) -> Result<()> {
+    let (from, to) = (ends.from_path, ends.to_path);
+    let look = |path: &Path| {
+        observe::look(ends.engine, path).map_err(|e| Error::new("access metadata for", path, e))
+    };
+    let Some(old) = look(from)? else {
+        return Ok(());
+    };
+    let same_file = look(to)?.is_some_and(|new| ends.is_same_file(&old, &new));
+    if !same_file || old.nlink < 2 {
+        // A new object at the old name, or one entry in two spellings.
+        return Ok(());
+    }
+    if is_same_dir(from, to) && !are_both_listed(from, to) {
+        return Ok(());
+    }
+    remove(ends.engine, from).map_err(|e| two_names(from, to, e))
+}
+
+/// Whether two paths lie in one directory, however they are spelled.
+fn is_same_dir(a: &Path, b: &Path) -> bool {
+    let (a, b) = (place::split(a).0, place::split(b).0);
+    let same_inode = || match (sys::stat_dir(a), sys::stat_dir(b)) {
+        (Ok(a), Ok(b)) => (a.dev, a.ino) == (b.dev, b.ino),
+        // Not known: nothing is removed then.
+        _ => true,
+    };
+    let same_path = || match (sys::canonical_dir(a), sys::canonical_dir(b)) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => true,
+    };
+    a == b || same_inode() || same_path()
+}
+
+/// On a mount that ignores case, or how letters are composed, two spellings may be one entry. Two
+/// they are only where the directory lists both, byte for byte.
+fn are_both_listed(a: &Path, b: &Path) -> bool {
+    let (dir, a) = place::split(a);
+    let (_, b) = place::split(b);
+    let listed = |name| {
+        std::fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|e| e.file_name() == name))
+    };
+    a != b && listed(a) && listed(b)
+}
+
+fn two_names(from: &Path, to: &Path, e: io::Error) -> Error {
+    Error::new("delete file", from, e).hint(format!(
+        "the object is at {} too, by a hard link: remove the name that is too many",
+        to.display()
+    ))
+}
+
+/// Renames a source that others may rename at the same time: of all, one is told that it did.
+fn rename_new(ends: &Ends<'_>, source: &Stat) -> Result<Attempt<()>> {
+    let from = ends.from_path;
+    // Directories are not objects: what link(2) says of them is the answer.
+    if source.is_dir {
+        return link_plainly(from, ends.to_path, Mode::Create).map(Attempt::Done);
+    }
+    let removed = || {
+        remove(ends.engine, from)
+            .map(Attempt::Done)
+            .map_err(|e| two_names(from, ends.to_path, e))
+    };
+    let step = ends.step(from, source, Source::Object);
+    if !ends.to.mount.is_native() {
+        match publish_link(ends, source)? {
+            Some(Exclusive::Done) => return removed(),
+            Some(Exclusive::Again(e)) => return Ok(Attempt::Again(e)),
+            Some(Exclusive::Refused(e)) => {
+                return match step.link(&e)? {
+                    Attempt::Done(()) if take(ends, source)? => Ok(Attempt::Done(())),
+                    Attempt::Done(()) => Err(step.already_exists(same_error::exists())),
+                    again => Ok(again),
+                };
+            }
+            // Without links there is no better witness than the names themselves: a lost reply and
+            // another's rename of this source look alike.
+            None => {}
+        }
+    }
+    // On a local disk one call, and what it answers is so.
+    let refused = match step.rename_exclusively()? {
+        Exclusive::Done => return Ok(Attempt::Done(())),
+        Exclusive::Again(e) => return Ok(Attempt::Again(e)),
+        Exclusive::Refused(e) => e,
+    };
+    match step.link(&refused)? {
+        Attempt::Done(()) => removed(),
+        again => Ok(again),
+    }
+}
+
+/// Renames a link of the source, with a name of our own, exclusively to its destination: that the
+/// name is gone is proof that it was ours which did it. `None` where there are no links.
+fn publish_link(ends: &Ends<'_>, source: &Stat) -> Result<Option<Exclusive>> {
+    if ends.may_link() && !ends.to.mount.may_rename_exclusively() {
+        return Ok(Some(Exclusive::Refused(io::ErrorKind::Unsupported.into())));
+    }
+    let Some(mut staging) = stage_link(ends, source)? else {
+        return Ok(None);
+    };
+    let published = ends
+        .step(staging.path(), source, Source::StagingFile)
+        .rename_exclusively()?;
+    if matches!(published, Exclusive::Done) {
+        staging.is_published();
+    }
+    Ok(Some(published))
+}
+
+/// Of those who find the destination to be a link of the source, be it by their own request whose
+/// reply was lost or by another's, the one who takes the source's name away has made the rename.
+/// It is taken to a name of our own, since what is there tells, and an answer may not.
+fn take(ends: &Ends<'_>, source: &Stat) -> Result<bool> {
+    let (engine, from) = (ends.engine, ends.from_path);
+    let taken_to = staging::private_path(from);
+    let mut retry = engine.start_retry();
+    while let Err(e) = sys::rename(from, &taken_to) {
+        let look = |path| observe::look(engine, path).map_err(|e| Error::new("look at", path, e));
+        if look(&taken_to)?.is_some_and(|s| s.size == source.size) {
+            engine.resolved("rename", &taken_to, &e);
+            break;
+        }
+        if look(from)?.is_none() {
+            return Ok(false);
+        }
+        if !retry.again() {
+            return Err(two_names(from, ends.to_path, e));
+        }
+        engine.retried("rename", from, &e);
+    }
+    if let Err(e) = remove(engine, &taken_to) {
+        tracing::warn!(
+            path = %taken_to.display(),
+            error = %e,
+            "a link of the object stays behind; it is hidden from listings"
+        );
+    }
+    Ok(true)
 }
 
 /// How a copy by hard link ended.
@@ -202,82 +335,100 @@ enum Linked {
 }
 
 pub(crate) fn copy(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Result<()> {
-    let linked = {
+    let linked = until_done(engine, || {
         let ends = lock_ends(engine, from, to)?;
-        match mode {
-            Mode::Overwrite => link_over(engine, &ends, from, to),
-            Mode::Create => link_new(engine, &ends, from, to),
-        }?
-    };
-    match linked {
-        Linked::Done => sync(engine, to, None),
-        Linked::Refused => copy_data(engine, from, to, mode),
-    }
-}
-
-fn link_over(engine: &Engine, ends: &Ends, from: &Path, to: &Path) -> Result<Linked> {
-    let old = observe::look(engine, to).map_err(|e| failed(from, to, e))?;
-    // It is its own copy already. Renaming a link of it over it would do nothing and leave the
-    // link (rename(2)).
-    if from == to || old.is_some_and(|old| ends.is_source(&old)) {
-        return Ok(Linked::Done);
-    }
-    let Some(mut staging) = stage_link(engine, ends, from, to)? else {
-        return Ok(Linked::Refused);
-    };
-    ends.step(engine, staging.path(), to, Source::StagingFile)
-        .replace()?;
-    match old {
-        // Where inode numbers change it may have been the source all the same.
-        Some(old) if old.nlink > 1 => staging.discard(),
-        _ => staging.is_published(),
-    }
-    Ok(Linked::Done)
-}
-
-fn link_new(engine: &Engine, ends: &Ends, from: &Path, to: &Path) -> Result<Linked> {
-    let mount = &ends.to.mount;
-    if mount.is_native() && ends.may_link() {
-        // One call, and what it answers is so.
-        match sys::link(from, to) {
-            Ok(()) => return Ok(Linked::Done),
-            Err(e) if is::exists(&e) => return Err(already_exists(to, e)),
-            // Another process's link would have been answered with EEXIST.
-            Err(e) if is::ambiguous(&e) && ends.has_one_link_more(engine, to) => {
-                engine.resolved("link", to, &e);
-                return Ok(Linked::Done);
-            }
-            // Looked into below, with a name of our own.
-            Err(_) => {}
+        if let Some(linked) = link_at_once(&ends, mode)? {
+            return Ok(Attempt::Done(linked));
         }
+        let source = ends.look_at_source()?;
+        if source.is_dir {
+            // A name that is taken hides what link(2) says of directories.
+            let error = match mode {
+                Mode::Overwrite => Err(failed(from, to, same_error::not_permitted())),
+                Mode::Create => link_plainly(from, to, mode),
+            };
+            return error.map(|()| Attempt::Done(Linked::Done));
+        }
+        match mode {
+            Mode::Overwrite => link_over(&ends, &source),
+            Mode::Create => match publish_link(&ends, &source) {
+                Ok(Some(Exclusive::Done)) => Ok(Attempt::Done(Linked::Done)),
+                Ok(Some(Exclusive::Again(e))) => Ok(Attempt::Again(e)),
+                // A plain link cannot be told from another process's link of the same source.
+                Ok(Some(Exclusive::Refused(_)) | None) => Ok(Attempt::Done(Linked::Refused)),
+                Err(e) => Err(e),
+            },
+        }
+    });
+    let copied = linked.and_then(|linked| match linked {
+        Linked::Done => Ok(()),
+        Linked::Refused => copy_data(engine, from, to, mode),
+    });
+    match copied {
+        // No room for a staging name: here upstream needs none.
+        Err(e) if mode == Mode::Create && is::name_too_long(e.io_error()) => {
+            link_plainly(from, to, mode)?;
+        }
+        done => done?,
     }
-    // A link that answers EEXIST after a reply was lost cannot be told from another process's link
-    // of the same source. A staging name that is gone is proof, and so is an inode of our own.
-    if !mount.may_rename_exclusively() {
-        return Ok(Linked::Refused);
+    sync(engine, to, None)
+}
+
+/// On a local disk: one call that creates, and what it answers is so. `None` if it did not.
+fn link_at_once(ends: &Ends<'_>, mode: Mode) -> Result<Option<Linked>> {
+    // A name that is too long to be replaced is too long to be made: one limit for all.
+    if !ends.to.mount.is_native() || !ends.may_link() || !staging::has_room(ends.to_path) {
+        return Ok(None);
     }
-    let Some(mut staging) = stage_link(engine, ends, from, to)? else {
-        return Ok(Linked::Refused);
+    match sys::link(ends.from_path, ends.to_path) {
+        Ok(()) => Ok(Some(Linked::Done)),
+        Err(e) if is::exists(&e) && mode == Mode::Create => Err(already_exists(ends.to_path, e)),
+        Err(e) if is::ambiguous(&e) && mode == Mode::Create => {
+            // Ours, or that of another process which copies the same source.
+            match observe::look(ends.engine, ends.to_path) {
+                Ok(None) => Ok(None),
+                _ => Err(failed(ends.from_path, ends.to_path, e)
+                    .hint("the outcome is unknown: look at the destination before you copy again")),
+            }
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+fn link_over(ends: &Ends<'_>, source: &Stat) -> Result<Attempt<Linked>> {
+    let (engine, from, to) = (ends.engine, ends.from_path, ends.to_path);
+    let old = observe::look(engine, to).map_err(|e| failed(from, to, e))?;
+    if from == to || old.is_some_and(|old| ends.is_same_file(source, &old)) {
+        // It is its own copy already.
+        return Ok(Attempt::Done(Linked::Done));
+    }
+    let Some(mut staging) = stage_link(ends, source)? else {
+        return Ok(Attempt::Done(Linked::Refused));
     };
-    let step = ends.step(engine, staging.path(), to, Source::StagingFile);
-    if !step.rename_exclusively()? {
-        return Ok(Linked::Refused);
+    match ends
+        .step(staging.path(), source, Source::StagingFile)
+        .replace()?
+    {
+        Attempt::Done(()) => {
+            // Somebody else may have made the same copy meanwhile: then the rename did nothing,
+            // and left the link (rename(2)).
+            staging.discard();
+            Ok(Attempt::Done(Linked::Done))
+        }
+        Attempt::Again(e) => Ok(Attempt::Again(e)),
     }
-    staging.is_published();
-    Ok(Linked::Done)
 }
 
 /// A staging file that is a link of the source, or `None` where there are no links.
-fn stage_link(engine: &Engine, ends: &Ends, from: &Path, to: &Path) -> Result<Option<Staging>> {
+fn stage_link(ends: &Ends<'_>, source: &Stat) -> Result<Option<Staging>> {
     if !ends.may_link() {
         return Ok(None);
     }
-    match Staging::link(engine, from, &ends.source, to) {
+    let (engine, from, to) = (ends.engine, ends.from_path, ends.to_path);
+    match Staging::link(engine, from, source, to) {
         Ok(staging) => Ok(Some(staging)),
         // The mount has none, or this file has as many as it may, or they are on two devices.
-        Err(e) if (is::unsupported_link(&e) || is::link_limit(&e)) && !ends.source.is_dir => {
-            Ok(None)
-        }
+        Err(e) if is::unsupported_link(&e) || is::link_limit(&e) => Ok(None),
         Err(e) if is::not_found(&e) && matches!(observe::look(engine, from), Ok(None)) => {
             Err(source_not_found(from))
         }
@@ -289,6 +440,9 @@ fn stage_link(engine: &Engine, ends: &Ends, from: &Path, to: &Path) -> Result<Op
 /// when they are written.
 fn copy_data(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Result<()> {
     engine.fell_back("link", to, "a copy of the data");
+    if mode == Mode::Create && matches!(observe::look(engine, to), Ok(Some(_))) {
+        return Err(already_exists(to, same_error::exists()));
+    }
     let source = engine
         .retrying("open", from, || sys::open_read(from))
         .map_err(|e| match is::not_found(&e) {
@@ -298,7 +452,7 @@ fn copy_data(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Result<()> 
     let stat = engine
         .retrying("look at", from, || sys::stat_handle(&source, from))
         .map_err(|e| Error::new("access metadata for", from, e))?;
-    let mut upload = engine.upload(to)?;
+    let upload = engine.upload(to)?;
     upload.fill_from(&source, from, stat.size)?;
     upload.complete(mode)?;
     Ok(())

@@ -1,53 +1,55 @@
 //! Deleting a file.
 
+use std::io;
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{self, Before};
+use crate::place;
+use crate::publish::{Attempt, until_done};
 use crate::sys::{self, is, same_error};
 use crate::{Engine, lock};
 
-pub(crate) fn delete(engine: &Engine, path: &Path) -> Result<()> {
-    let failed = |e| {
-        let kind = match is::not_found(&e) {
-            true => ErrorKind::NotFound,
-            false => ErrorKind::Other,
-        };
-        Error::new("delete file", path, e).kind_of(kind)
+fn failed(path: &Path, e: io::Error) -> Error {
+    let kind = match is::not_found(&e) {
+        true => ErrorKind::NotFound,
+        false => ErrorKind::Other,
     };
-    let place = engine.locate(path).map_err(failed)?;
-    let _guard = lock::lock(place.key());
-    let before = Before::look(engine, &place.mount, path);
-    if matches!(before, Before::Absent) {
-        return Err(failed(same_error::not_found()));
-    }
-    let mut retry = engine.retry.start();
-    loop {
+    Error::new("delete file", path, e).kind_of(kind)
+}
+
+pub(crate) fn delete(engine: &Engine, path: &Path) -> Result<()> {
+    let place = engine.locate(path).map_err(|e| failed(path, e))?;
+    // Kept over all attempts: a file that was there at the first is one that we deleted.
+    let mut was_there = false;
+    until_done(engine, || {
+        let _guard = lock::lock(place.key());
+        match Before::look(engine, &place.mount, path) {
+            Before::Absent if !was_there => return Err(failed(path, same_error::not_found())),
+            Before::There(_) => was_there = true,
+            Before::Absent | Before::NotLooked => {}
+        }
         let Err(e) = sys::unlink(path) else {
-            return Ok(());
+            return Ok(Attempt::Done(()));
         };
         // It was there a moment ago: the reply to the first of two requests was lost.
-        if is::not_found(&e) && matches!(before, Before::There(_)) {
+        if is::not_found(&e) && was_there {
             engine.resolved("unlink", path, &e);
-            return Ok(());
+            return Ok(Attempt::Done(()));
         }
-        let in_use = is::denied(&e)
-            && !place.mount.is_native()
-            && sys::may_write_dir(crate::place::split(path).0);
+        let in_use =
+            is::denied(&e) && !place.mount.is_native() && sys::may_write_dir(place::split(path).0);
         if !is::ambiguous(&e) && !in_use {
-            return Err(failed(e));
+            return Err(failed(path, e));
         }
         match observe::look(engine, path) {
             Ok(None) => {
                 engine.resolved("unlink", path, &e);
-                return Ok(());
+                Ok(Attempt::Done(()))
             }
-            Ok(Some(now)) if now.is_dir => return Err(failed(e)),
-            Ok(Some(_)) if retry.again() => engine.retried("unlink", path, &e),
-            Ok(Some(_)) => return Err(failed(e)),
-            Err(_) => {
-                return Err(failed(e).hint("whether it took effect is unknown"));
-            }
+            Ok(Some(now)) if now.is_dir => Err(failed(path, e)),
+            Ok(Some(_)) => Ok(Attempt::Again(failed(path, e))),
+            Err(_) => Err(failed(path, e).hint("whether it took effect is unknown")),
         }
-    }
+    })
 }

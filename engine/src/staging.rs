@@ -11,8 +11,8 @@ use std::time::SystemTime;
 use crate::error::{Error, Result};
 use crate::place::{self, Place};
 use crate::recoveries::count;
-use crate::sys::{self, Stat, is};
-use crate::{Engine, dirs, observe, publish};
+use crate::sys::{self, Stat, is, same_error};
+use crate::{Engine, dirs, observe};
 
 /// How often directories are made for one staging file that others keep removing.
 const DIRS_MADE: u32 = 100;
@@ -32,8 +32,7 @@ pub(crate) struct Staging {
 impl Staging {
     /// Makes an empty staging file, and the directories it needs.
     pub(crate) fn create(engine: &Engine, dest: &Path) -> Result<(Self, File)> {
-        let (mut staging, file) = Self::make(engine, dest, sys::create_new)
-            .map_err(|(path, e)| Error::new("open file", &path, e))?;
+        let (mut staging, file) = Self::make(engine, dest, sys::create_new)?;
         if !staging.place.mount.is_native() {
             staging.birth = sys::stat_handle(&file, &staging.path).ok();
         }
@@ -46,7 +45,7 @@ impl Staging {
         from: &Path,
         source: &Stat,
         dest: &Path,
-    ) -> Result<Self, io::Error> {
+    ) -> io::Result<Self> {
         let made = Self::make(engine, dest, |path| match sys::link(from, path) {
             // Nobody else draws this name: the reply to the first of two requests was lost.
             Err(e) if is::exists(&e) => match observe::look(engine, path)? {
@@ -56,13 +55,19 @@ impl Staging {
                 }
                 _ => Err(e),
             },
-            // The source's parent is there (it was looked at), so it is the source that is gone,
-            // or the destination's directory; the caller looks.
+            // The directory is there, so it is the source that is gone: not to be met by making
+            // directories.
+            Err(e) if is::not_found(&e) && matches!(observe::look(engine, from), Ok(None)) => {
+                Err(io::Error::other(SourceGone))
+            }
             done => done,
         });
         match made {
             Ok((staging, ())) => Ok(staging),
-            Err((_, e)) => Err(e),
+            Err(e) => Err(match e.into_io_error() {
+                e if e.get_ref().is_some_and(|e| e.is::<SourceGone>()) => same_error::not_found(),
+                e => e,
+            }),
         }
     }
 
@@ -70,9 +75,9 @@ impl Staging {
         engine: &Engine,
         dest: &Path,
         attempt: impl Fn(&Path) -> io::Result<T>,
-    ) -> Result<(Self, T), (PathBuf, io::Error)> {
+    ) -> Result<(Self, T)> {
         let (dir, name) = place::split(dest);
-        let mut retry = engine.retry.start();
+        let mut retry = engine.start_retry();
         let mut dirs_made = 0;
         let mut cut_name = false;
         loop {
@@ -104,15 +109,21 @@ impl Staging {
             };
             if is::not_found(&e) && dirs_made < DIRS_MADE {
                 dirs_made += 1;
-                if let Err(e) = dirs::create_parents(engine, dest) {
-                    return Err((dir.to_owned(), e));
+                match dirs::create_parents(engine, dest) {
+                    // Somebody removes them as fast.
+                    Err(e) if !is::not_found(&e) && !is::exists(&e) => {
+                        return Err(Error::new("create dir", dir, e));
+                    }
+                    _ => {}
                 }
             } else if is::name_too_long(&e) && !cut_name {
                 cut_name = true;
             } else if (is::ambiguous(&e) || is::exists(&e)) && retry.again() {
                 engine.retried("create", &path, &e);
             } else {
-                return Err((path, e));
+                // A cut name says nothing to who gave a long one.
+                let path = if cut_name { dest } else { &path };
+                return Err(Error::new("open file", path, e));
             }
         }
     }
@@ -168,10 +179,17 @@ impl Staging {
         self.gone = true;
     }
 
-    /// Removes it now, and says if it could not.
-    pub(crate) fn remove(&mut self) -> io::Result<()> {
-        self.gone = true;
-        publish::remove(&self.engine, &self.path)
+    /// Removes it now, and says whether it was there, or if it could not. An error may be met by
+    /// asking again.
+    pub(crate) fn remove(&mut self) -> io::Result<bool> {
+        let engine = self.engine.for_operation();
+        let removed = match engine.retrying("remove", &self.path, || sys::unlink(&self.path)) {
+            Ok(()) => Ok(true),
+            Err(e) if is::absent(&e) => Ok(false),
+            Err(e) => Err(e),
+        };
+        self.gone |= removed.is_ok();
+        removed
     }
 
     /// Removes it unless it has another name by now. What cannot be removed stays hidden.
@@ -195,20 +213,53 @@ impl Drop for Staging {
     }
 }
 
-/// `{name}#{digits}`: every version of object_store hides it from listings. A name that is too
-/// long with its digits is cut, so that the limit is upstream's: two bytes more than the name.
-fn staging_name(name: &OsStr, digits: u64, cut: bool) -> OsString {
-    let suffix = format!("#{digits:019}");
-    let mut staged = if cut {
-        let name = name.to_string_lossy();
-        let room = (name.len() + 2).saturating_sub(suffix.len());
-        OsString::from(&name[..name.floor_char_boundary_at(room)])
-    } else {
-        name.to_owned()
-    };
-    staged.push(suffix);
-    staged
+/// A name of our own in the directory of `path`, hidden as a staging file's.
+pub(crate) fn private_path(path: &Path) -> PathBuf {
+    let (dir, name) = place::split(path);
+    dir.join(staging_name(name, unique(), true))
 }
+
+/// What upstream's shortest staging name adds to a name: `#` and a digit.
+const SUFFIX: usize = 2;
+
+/// Whether a staging file for `path` can have a name, on the file systems that allow 255 bytes.
+pub(crate) fn has_room(path: &Path) -> bool {
+    place::split(path).1.len() + SUFFIX <= 255
+}
+
+/// `{name}#{digits}`, with the name up to its first `#`: every version of object_store hides a
+/// name of which all that follows the first `#` is digits. A name that is too long with its digits
+/// is `cut`, so that the limit is upstream's: two bytes more than the name.
+fn staging_name(name: &OsStr, digits: u64, cut: bool) -> OsString {
+    let whole = name.to_string_lossy();
+    let before_hash = whole.split_once('#').map(|(before, _)| before);
+    if !cut {
+        let mut staged = before_hash.map_or(name, OsStr::new).to_owned();
+        staged.push(format!("#{digits:0DIGITS$}"));
+        return staged;
+    }
+    let room = whole.len() + SUFFIX;
+    let count = DIGITS.min(room - 1);
+    let before = before_hash.unwrap_or(&whole);
+    let before = &before[..before.floor_char_boundary_at(room - 1 - count)];
+    let digits = format!("{digits:0DIGITS$}");
+    format!("{before}#{}", &digits[DIGITS - count..]).into()
+}
+
+/// As many as never repeat by chance.
+const DIGITS: usize = 19;
+
+/// Told apart from a directory that is missing.
+#[derive(Debug)]
+struct SourceGone;
+
+impl std::fmt::Display for SourceGone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the source is gone")
+    }
+}
+
+impl std::error::Error for SourceGone {}
 
 /// `str::floor_char_boundary` came with Rust 1.91.
 trait FloorCharBoundary {
@@ -249,6 +300,25 @@ mod tests {
     #[test]
     fn a_staging_name_is_the_destination_and_digits() {
         assert_eq!(named("a.parquet", false), "a.parquet#0000000000000000042");
+    }
+
+    #[test]
+    fn a_staging_name_has_one_hash() {
+        // Upstream looks at what follows the first.
+        for name in ["a#b", "part#1.parquet", "#", "##", "a#"] {
+            for cut in [false, true] {
+                let staged = named(name, cut);
+                let (_, digits) = staged.split_once('#').unwrap();
+                assert!(!digits.is_empty(), "{staged}");
+                assert!(digits.bytes().all(|b| b.is_ascii_digit()), "{staged}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_name_that_is_cut_has_fewer_digits() {
+        assert_eq!(named("x", true), "#42");
+        assert_eq!(named("song.ogg", true), "#000000042");
     }
 
     #[test]

@@ -147,7 +147,8 @@ impl LocalFileSystem {
         let engine = self.engine.clone();
         let upload = blocking(move || engine.upload(&path)).await?;
         Ok(Box::new(LocalUpload {
-            upload: Some(upload),
+            upload: Some(Arc::new(upload)),
+            is_over: false,
         }))
     }
 
@@ -210,46 +211,45 @@ fn to_store_error(error: EngineError) -> Error {
 /// A multipart upload. Dropped before it is completed, it leaves nothing behind.
 #[derive(Debug)]
 struct LocalUpload {
-    /// `None` only while the blocking pool has it, or if that was shut down meanwhile.
-    upload: Option<Upload>,
+    /// `None` only while it is dropped. Shared with calls that the blocking pool is still at: one
+    /// that was cancelled goes on, and the next one waits for it.
+    upload: Option<Arc<Upload>>,
+    /// It was answered that it is completed or aborted.
+    is_over: bool,
+}
+
+fn upload_is_over() -> Error {
+    Error::Generic {
+        store: "LocalFileSystem",
+        source: "the upload was completed or aborted".into(),
+    }
 }
 
 impl LocalUpload {
-    /// Lends the upload to the blocking pool. A future that is dropped half way loses it: then
-    /// its staging file is removed when the pool is done with it.
-    async fn lend<T: Send + 'static>(
+    fn open(&self) -> Result<&Arc<Upload>> {
+        let open = self.upload.as_ref().filter(|_| !self.is_over);
+        open.ok_or_else(upload_is_over)
+    }
+
+    async fn finish<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut Upload) -> Result<T, EngineError> + Send + 'static,
+        work: impl FnOnce(&Upload) -> Result<T, EngineError> + Send + 'static,
     ) -> Result<T> {
-        let Some(mut upload) = self.upload.take() else {
-            return Err(Error::Generic {
-                store: "LocalFileSystem",
-                source: "the upload was given up when an earlier call on it was cancelled".into(),
-            });
-        };
-        let (upload, done) = blocking(move || {
-            let done = work(&mut upload);
-            Ok((upload, done))
-        })
-        .await?;
-        self.upload = Some(upload);
-        done.map_err(to_store_error)
+        let upload = Arc::clone(self.open()?);
+        let done = blocking(move || work(&upload)).await?;
+        self.is_over = true;
+        Ok(done)
     }
 }
 
 #[async_trait::async_trait]
 impl MultipartUpload for LocalUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        let Some(upload) = &mut self.upload else {
-            return Box::pin(async {
-                Err(Error::Generic {
-                    store: "LocalFileSystem",
-                    source: "Upload aborted".into(),
-                })
-            });
-        };
-        let part = upload.part(data.content_length() as u64);
+        let part = self
+            .open()
+            .map(|upload| upload.part(data.content_length() as u64));
         Box::pin(async move {
+            let part = part?;
             let writer = part.writer();
             blocking(move || writer.write(data.iter().map(AsRef::as_ref))).await?;
             part.is_written();
@@ -258,12 +258,12 @@ impl MultipartUpload for LocalUpload {
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        let version = self.lend(|upload| upload.complete(Mode::Overwrite)).await?;
-        Ok(super::adapter::put_result(version))
+        let completed = self.finish(|upload| upload.complete(Mode::Overwrite));
+        completed.await.map(super::adapter::put_result)
     }
 
     async fn abort(&mut self) -> Result<()> {
-        self.lend(Upload::abort).await
+        self.finish(Upload::abort).await
     }
 }
 

@@ -217,6 +217,12 @@ async fn met(root: &Dir, remote: bool, mutation: Mutation, op: Op, errno: i32) -
             if local_fstat {
                 continue;
             }
+            // On a local disk a link that is there is ours or another copier's: told as unknown.
+            let after = fault(errno).is_after_effect();
+            if !remote && mutation == CopyCreate && op == Op::Link && after {
+                copied_or_not(root, errno).await;
+                continue;
+            }
             let dir = fresh(root, "passing");
             let _remote = remote.then(|| fault::pretend_remote(&dir));
             let store = quick(&dir);
@@ -238,6 +244,17 @@ async fn met(root: &Dir, remote: bool, mutation: Mutation, op: Op, errno: i32) -
         }
     }
     fired
+}
+
+async fn copied_or_not(root: &Dir, errno: i32) {
+    let dir = fresh(root, "unknown");
+    let store = quick(&dir);
+    CopyCreate.prepare(&store).await;
+    let failing = fail(&dir, Op::Link, Which::First, Fault::after_effect, errno);
+    let error = CopyCreate.make(&store).await.unwrap_err().to_string();
+    drop(failing);
+    assert!(error.contains("outcome is unknown"), "{error}");
+    CopyCreate.check_done(&store, &dir, "unknown").await;
 }
 
 /// A reply that was lost on its way, as network mounts answer: the call took effect, and the
@@ -623,14 +640,230 @@ pub(crate) async fn a_directory_is_synced_or_the_write_fails(root: &Dir) {
         assert!(error.contains("may not survive a power failure"), "{error}");
         mutation.check_done(&store, &dir, "fsync").await;
     }
-    let dir = fresh(root, "fsync");
-    let store = quick(&dir).with_fsync(true);
+}
+
+/// After an fsync that failed the next one answers Ok for what the first one lost (fsync(2)): it is
+/// not asked again.
+pub(crate) async fn a_failed_sync_is_never_asked_again(root: &Dir) {
+    for op in [Op::Sync, Op::SyncDir] {
+        let dir = fresh(root, "fsync");
+        let store = quick(&dir).with_fsync(true);
+        let mut upload = store.put_multipart(&at("to")).await.unwrap();
+        upload.put_part("data".into()).await.unwrap();
+        let failing = fail(&dir, op, Which::First, Fault::before_effect, libc::EIO);
+        upload.complete().await.unwrap_err();
+        assert_eq!(failing.fired(), 1);
+        for _ in 0..2 {
+            let error = upload.complete().await.unwrap_err().to_string();
+            assert!(error.contains("data was lost"), "{error}");
+        }
+        drop(failing);
+        drop(upload);
+        let left: &[&str] = if op == Op::Sync { &[] } else { &["to"] };
+        eventually(|| files(&dir) == left).await;
+    }
+}
+
+/// Of a failed `complete()`, a part that is handed out and lost afterwards is not forgotten.
+pub(crate) async fn a_part_lost_after_a_failed_complete_is_no_hole(root: &Dir) {
+    let dir = fresh(root, "late");
+    let store = quick(&dir);
     let mut upload = store.put_multipart(&at("to")).await.unwrap();
-    upload.put_part("data".into()).await.unwrap();
-    let failing = fail(&dir, Op::SyncDir, Which::Always, Fault::before_effect, libc::EIO);
+    upload.put_part("first".into()).await.unwrap();
+    let failing = fail(&dir, Op::Rename, Which::Always, Fault::before_effect, libc::EROFS);
     upload.complete().await.unwrap_err();
     drop(failing);
-    upload.complete().await.unwrap();
+    drop(upload.put_part("dropped".into()));
+    upload.put_part("refused".into()).await.unwrap_err();
+    let error = upload.complete().await.unwrap_err().to_string();
+    assert!(error.contains("part 2"), "{error}");
+    upload.abort().await.unwrap();
+    assert_eq!(files(&dir), [""; 0]);
+}
+
+/// A `complete()` whose future was dropped goes on; called again it answers what became of it.
+pub(crate) async fn a_cancelled_complete_can_be_called_again(root: &Dir) {
+    let dir = fresh(root, "cancelled");
+    let store = quick(&dir);
+    let mut upload = store.put_multipart(&at("to")).await.unwrap();
+    upload.put_part("data".into()).await.unwrap();
+    let started = Arc::new(tokio::sync::Notify::new());
+    let injected = fault::inject(&dir, {
+        let started = Arc::clone(&started);
+        move |call| {
+            if call.op == Op::Close {
+                started.notify_one();
+            }
+            Fault::none()
+        }
+    });
+    tokio::select! {
+        biased;
+        () = started.notified() => {}
+        // As fast as that: it was not cancelled, which the loop below does not mind.
+        done = upload.complete() => assert!(done.is_ok()),
+    }
+    drop(injected);
+    match upload.complete().await {
+        Ok(put) => assert_eq!(put.e_tag, store.head(&at("to")).await.unwrap().e_tag),
+        Err(error) => assert!(error.to_string().contains("completed or aborted"), "{error}"),
+    }
+    assert_eq!(files(&dir), ["to"]);
+    assert_eq!(read(&dir, "to"), "data");
+}
+
+/// A staging file is in no listing, whatever the object is called.
+pub(crate) async fn no_listing_shows_a_staging_file(root: &Dir) {
+    use futures::TryStreamExt;
+
+    for name in ["a", "a#b", "part#1.parquet", "##", "C#"] {
+        let dir = fresh(root, "hidden");
+        let store = quick(&dir);
+        let location = at(name);
+        let mut upload = store.put_multipart(&location).await.unwrap();
+        upload.put_part("data".into()).await.unwrap();
+        assert_eq!(files(&dir).len(), 1);
+        let listed: Vec<_> = store.list(None).try_collect().await.unwrap();
+        assert!(listed.is_empty(), "{listed:?}");
+        let listed = store.list_with_delimiter(None).await.unwrap().objects;
+        assert!(listed.is_empty(), "{listed:?}");
+        upload.complete().await.unwrap();
+        let listed: Vec<_> = store.list(None).try_collect().await.unwrap();
+        assert_eq!(listed[0].location, location);
+    }
+}
+
+/// A name that the file system does not take is no proof that it cannot rename exclusively.
+pub(crate) async fn a_refused_name_says_nothing_of_the_mount(root: &Dir) {
+    let dir = fresh(root, "refused");
+    let _remote = fault::pretend_remote(&dir);
+    let store = quick(&dir);
+    store.put(&at("from"), "data".into()).await.unwrap();
+    // As vfat: no colons, no links.
+    let injected = fault::inject(&dir, |call| match call.op {
+        Op::Link => Fault::before_effect(libc::EPERM),
+        Op::Rename | Op::RenameExclusive if call.path.ends_with("a:b") => {
+            Fault::before_effect(libc::EINVAL)
+        }
+        _ => Fault::none(),
+    });
+    store
+        .rename_if_not_exists(&at("from"), &at("a:b"))
+        .await
+        .unwrap_err();
+    let create = PutOptions::from(PutMode::Create);
+    store.put_opts(&at("b"), "data".into(), create).await.unwrap();
+    store.rename_if_not_exists(&at("from"), &at("c")).await.unwrap();
+    drop(injected);
+    assert_eq!(files(&dir), ["b", "c"]);
+}
+
+/// Of two processes that rename one source, one is told that it did.
+pub(crate) async fn a_source_that_another_process_renamed_is_not_ours(root: &Dir) {
+    for remote in [false, true] {
+        for mutation in [Rename, RenameCreate] {
+            let dir = fresh(root, "renamed");
+            let _remote = remote.then(|| fault::pretend_remote(&dir));
+            let store = quick(&dir);
+            mutation.prepare(&store).await;
+            // Between our look and our first call on the source.
+            let injected = fault::inject(&dir, |call| {
+                let source = call.from.filter(|from| from.ends_with("from"));
+                let to = call.path.parent().unwrap().join("to");
+                if let Some(from) = source.filter(|from| from.exists()) {
+                    std::fs::rename(from, to).unwrap();
+                }
+                Fault::none()
+            });
+            let renamed = mutation.make(&store).await;
+            drop(injected);
+            // An overwriting rename that lost its reply, and one that another made, leave the
+            // same behind: on a mount that loses replies it is told as done.
+            if remote && mutation == Rename {
+                continue;
+            }
+            let error = renamed.unwrap_err();
+            let told = matches!(error, Error::NotFound { .. } | Error::AlreadyExists { .. });
+            assert!(told, "{mutation:?}, remote: {remote}: {error}");
+            assert_eq!(files(&dir), ["to"]);
+        }
+    }
+}
+
+/// Another process makes the same copy in the moment before ours is renamed into place.
+pub(crate) async fn a_copy_made_by_two_leaves_no_staging_file(root: &Dir) {
+    for remote in [false, true] {
+        let dir = fresh(root, "two");
+        let _remote = remote.then(|| fault::pretend_remote(&dir));
+        let store = quick(&dir);
+        Copy.prepare(&store).await;
+        let injected = fault::inject(&dir, |call| {
+            if call.op == Op::Rename {
+                let dir = call.path.parent().unwrap();
+                std::fs::remove_file(dir.join("to")).unwrap();
+                std::fs::hard_link(dir.join("from"), dir.join("to")).unwrap();
+            }
+            Fault::none()
+        });
+        Copy.make(&store).await.unwrap();
+        drop(injected);
+        Copy.check_done(&store, &dir, "two").await;
+
+        // The same before a rename: it does nothing then, and the source is removed by us.
+        let injected = fault::inject(&dir, |call| {
+            if call.op == Op::Rename {
+                let dir = call.path.parent().unwrap();
+                let _ = std::fs::remove_file(dir.join("to"));
+                std::fs::hard_link(dir.join("from"), dir.join("to")).unwrap();
+            }
+            Fault::none()
+        });
+        store.rename(&at("from"), &at("to")).await.unwrap();
+        drop(injected);
+        assert_eq!(files(&dir), ["to"]);
+    }
+}
+
+/// While a path's rename keeps failing and its writer pauses, nobody else waits for it.
+pub(crate) async fn a_pause_is_made_without_the_lock(root: &Dir) {
+    use object_store_localfs_engine::{Engine, testing};
+
+    let dir = fresh(root, "pause");
+    let store = quick(&dir);
+    let locked = dir.canonicalize().unwrap().join("to");
+    let tries = Arc::new(AtomicUsize::new(0));
+    let injected = fault::inject(&dir, {
+        let (tries, locked) = (Arc::clone(&tries), locked.clone());
+        move |call| {
+            // The second attempt looks at the destination's directory for nobody's lock but its
+            // own: what is held at this point was taken anew.
+            if call.op == Op::Rename {
+                assert_eq!(testing::waiting_for(&locked), 0);
+                tries.fetch_add(1, Relaxed);
+                return Fault::before_effect(libc::EBUSY);
+            }
+            Fault::none()
+        }
+    });
+    let writer = tokio::spawn({
+        let store = store.with_retry(RetryPolicy {
+            attempts: 1000,
+            first_backoff: std::time::Duration::from_millis(5),
+            max_backoff: std::time::Duration::from_millis(5),
+            budget: std::time::Duration::from_secs(60),
+        });
+        async move { store.put(&at("to"), "data".into()).await }
+    });
+    eventually(|| tries.load(Relaxed) > 2).await;
+    // Had between two attempts; it would take all of them otherwise.
+    let before = tries.load(Relaxed);
+    tokio::task::spawn_blocking(move || drop(Engine::new().lock(&locked).unwrap()))
+        .await
+        .unwrap();
+    assert!(tries.load(Relaxed) < before + 900);
+    drop(injected);
+    writer.await.unwrap().unwrap();
+    assert_eq!(files(&dir), ["to"]);
 }
 
 /// The operating system's number at the end of the `source` chain.

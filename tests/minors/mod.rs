@@ -18,12 +18,16 @@ macro_rules! minor {
 
             #[path = "bad_input.rs"]
             pub(crate) mod bad_input;
+            #[path = "canaries.rs"]
+            pub(crate) mod canaries;
             #[path = "contract.rs"]
             pub(crate) mod contract;
             #[path = "faults.rs"]
             pub(crate) mod faults;
             #[path = "suites.rs"]
             pub(crate) mod suites;
+            #[path = "verdicts.rs"]
+            pub(crate) mod verdicts;
 
             pub(crate) const NAME: &str = stringify!($minor);
         }

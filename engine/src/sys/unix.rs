@@ -78,6 +78,11 @@ pub(crate) mod is {
         )
     }
 
+    /// Not an answer to these names, but to the call.
+    pub(crate) fn no_such_call(e: &io::Error) -> bool {
+        any_of(e, &[libc::ENOSYS, libc::EOPNOTSUPP, libc::ENOTSUP])
+    }
+
     /// link(2): EPERM where the file system has no hard links; FUSE servers also answer ENOSYS
     /// and EOPNOTSUPP.
     pub(crate) fn unsupported_link(e: &io::Error) -> bool {
@@ -115,6 +120,10 @@ pub(crate) mod same_error {
 
     pub(crate) fn exists() -> io::Error {
         io::Error::from_raw_os_error(libc::EEXIST)
+    }
+
+    pub(crate) fn not_permitted() -> io::Error {
+        io::Error::from_raw_os_error(libc::EPERM)
     }
 }
 

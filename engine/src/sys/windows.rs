@@ -73,6 +73,10 @@ pub(crate) mod is {
         e.kind() == io::ErrorKind::Unsupported
     }
 
+    pub(crate) fn no_such_call(e: &io::Error) -> bool {
+        unsupported_rename_flags(e)
+    }
+
     pub(crate) fn unsupported_link(e: &io::Error) -> bool {
         any_of(e, &[ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED])
     }
@@ -100,6 +104,10 @@ pub(crate) mod same_error {
 
     pub(crate) fn exists() -> io::Error {
         io::Error::from_raw_os_error(183)
+    }
+
+    pub(crate) fn not_permitted() -> io::Error {
+        io::Error::from_raw_os_error(5)
     }
 }
 
