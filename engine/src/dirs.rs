@@ -7,6 +7,9 @@ use crate::Engine;
 use crate::place;
 use crate::sys::{self, is};
 
+/// How often directories are made that others keep removing.
+pub(crate) const DIRS_MADE: u32 = 100;
+
 /// Makes the directories above `path`. With fsync, what was made is durable: each new directory is
 /// synced, and the one that was there before, in which the first of them has its entry.
 pub(crate) fn create_parents(engine: &Engine, path: &Path) -> io::Result<()> {
@@ -15,7 +18,16 @@ pub(crate) fn create_parents(engine: &Engine, path: &Path) -> io::Result<()> {
     let existing = engine
         .fsync
         .then(|| parent.ancestors().find(|dir| dir.exists()));
-    engine.retrying("create directory", parent, || sys::create_dir_all(parent))?;
+    let create = || engine.retrying("create directory", parent, || sys::create_dir_all(parent));
+    let mut created = create();
+    for _ in 0..DIRS_MADE {
+        // Somebody removes them as fast; what stays in the way is told at the end.
+        match &created {
+            Err(e) if is::not_found(e) || is::exists(e) => created = create(),
+            _ => break,
+        }
+    }
+    created?;
     if let Some(existing) = existing {
         for dir in parent.ancestors() {
             sync(engine, dir)?;

@@ -12,9 +12,6 @@ use crate::staging::{self, Staging};
 use crate::sys::{self, Stat, is, same_error};
 use crate::{Engine, Mode, dirs};
 
-/// How often directories are made for one operation that others keep removing.
-const DIRS_MADE: u32 = 100;
-
 fn failed(from: &Path, to: &Path, e: io::Error) -> Error {
     Error::new("copy file from", from, e).to(to)
 }
@@ -72,17 +69,12 @@ fn locate_sibling(engine: &Engine, from: &Path, from_place: &Place, to: &Path) -
     loop {
         match engine.locate(to) {
             Ok(place) => return Ok(place),
-            Err(e) if is::not_found(&e) && dirs_made < DIRS_MADE => {
+            Err(e) if is::not_found(&e) && dirs_made < dirs::DIRS_MADE => {
                 // Nothing is made for a source that is not there.
                 look_at_source(engine, from, to)?;
                 dirs_made += 1;
-                match dirs::create_parents(engine, to) {
-                    // Somebody removes them as fast.
-                    Err(e) if !is::not_found(&e) && !is::exists(&e) => {
-                        return Err(Error::new("create dir", to_dir, e));
-                    }
-                    _ => {}
-                }
+                dirs::create_parents(engine, to)
+                    .map_err(|e| Error::new("create dir", to_dir, e))?;
             }
             Err(e) => return Err(failed(from, to, e)),
         }
@@ -160,7 +152,7 @@ pub(crate) fn rename(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Res
                 if !dirs::is_missing_above(to) {
                     return Err(source_not_found(from));
                 }
-                if dirs_made == DIRS_MADE {
+                if dirs_made == dirs::DIRS_MADE {
                     return Err(e);
                 }
                 dirs_made += 1;
@@ -427,8 +419,11 @@ fn stage_link(ends: &Ends<'_>, source: &Stat) -> Result<Option<Staging>> {
     let (engine, from, to) = (ends.engine, ends.from_path, ends.to_path);
     match Staging::link(engine, from, source, to) {
         Ok(staging) => Ok(Some(staging)),
-        // The mount has none, or this file has as many as it may, or they are on two devices.
-        Err(e) if is::unsupported_link(&e) || is::link_limit(&e) => Ok(None),
+        // The mount has none, or this file has as many as it may, or they are on two devices, or
+        // the name leaves no room for a staging file's.
+        Err(e) if is::unsupported_link(&e) || is::link_limit(&e) || is::name_too_long(&e) => {
+            Ok(None)
+        }
         Err(e) if is::not_found(&e) && matches!(observe::look(engine, from), Ok(None)) => {
             Err(source_not_found(from))
         }

@@ -14,9 +14,6 @@ use crate::recoveries::count;
 use crate::sys::{self, Stat, is, same_error};
 use crate::{Engine, dirs, observe};
 
-/// How often directories are made for one staging file that others keep removing.
-const DIRS_MADE: u32 = 100;
-
 /// A staging file, removed when this is dropped unless it was published.
 #[derive(Debug)]
 pub(crate) struct Staging {
@@ -107,15 +104,9 @@ impl Staging {
                 }
                 Err(e) => e,
             };
-            if is::not_found(&e) && dirs_made < DIRS_MADE {
+            if is::not_found(&e) && dirs_made < dirs::DIRS_MADE {
                 dirs_made += 1;
-                match dirs::create_parents(engine, dest) {
-                    // Somebody removes them as fast.
-                    Err(e) if !is::not_found(&e) && !is::exists(&e) => {
-                        return Err(Error::new("create dir", dir, e));
-                    }
-                    _ => {}
-                }
+                dirs::create_parents(engine, dest).map_err(|e| Error::new("create dir", dir, e))?;
             } else if is::name_too_long(&e) && !cut_name {
                 cut_name = true;
             } else if (is::ambiguous(&e) || is::exists(&e)) && retry.again() {
@@ -213,10 +204,10 @@ impl Drop for Staging {
     }
 }
 
-/// A name of our own in the directory of `path`, hidden as a staging file's.
+/// A name of our own in the directory of `path`, hidden as a staging file's and short.
 pub(crate) fn private_path(path: &Path) -> PathBuf {
-    let (dir, name) = place::split(path);
-    dir.join(staging_name(name, unique(), true))
+    let (dir, _) = place::split(path);
+    dir.join(staging_name(OsStr::new(""), unique(), false))
 }
 
 /// What upstream's shortest staging name adds to a name: `#` and a digit.
