@@ -116,6 +116,22 @@ pub(crate) fn look(engine: &Engine, path: &Path) -> io::Result<Option<Stat>> {
     }
 }
 
+/// As [`look`], for an absence that decides: where a file has several names, the rename of one may
+/// hide another for a moment (DrvFs: microsoft/WSL #8443), so that it is asked for more than once.
+pub(crate) fn look_closely(
+    engine: &Engine,
+    mount: &Mount,
+    path: &Path,
+) -> io::Result<Option<Stat>> {
+    let looks = if mount.is_native() { 1 } else { 3 };
+    for _ in 1..looks {
+        if let Some(stat) = look(engine, path)? {
+            return Ok(Some(stat));
+        }
+    }
+    look(engine, path)
+}
+
 /// The looks and the verdict in one.
 pub(crate) fn after_error(
     engine: &Engine,
@@ -123,10 +139,18 @@ pub(crate) fn after_error(
     staging: &Path,
     dest: &Path,
     before: &Before,
-    ours: &Stat,
+    ours: Option<&Stat>,
 ) -> io::Result<Verdict> {
-    let staging = look(engine, staging)?;
-    let dest = look(engine, dest)?;
+    let staging = look_closely(engine, mount, staging)?;
+    let dest = look_closely(engine, mount, dest)?;
+    let Some(ours) = ours else {
+        // A local disk, where nobody looked: a name moves once.
+        return Ok(match (staging, dest) {
+            (Some(_), _) => Verdict::NotApplied,
+            (None, Some(_)) => Verdict::Applied,
+            (None, None) => Verdict::Taken,
+        });
+    };
     Ok(judge(
         staging.as_ref(),
         dest.as_ref(),

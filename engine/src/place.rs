@@ -24,6 +24,9 @@ enum Dir {
 /// then wait for each other, which is harmless.
 fn folded(name: &OsStr) -> String {
     let name = name.to_string_lossy();
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
     name.chars()
         .flat_map(char::to_uppercase)
         .flat_map(char::to_lowercase)

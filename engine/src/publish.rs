@@ -17,15 +17,16 @@ pub(crate) fn publish(
     ours: &Stat,
     mode: Mode,
 ) -> Result<Version> {
-    let place = staging.place().clone();
+    let place = staging.place();
+    let key = place.key();
     let version = until_done(engine, || {
-        let _guard = lock::lock(place.key());
+        let _guard = lock::lock(key);
         let step = Step::new(
             engine,
             &place.mount,
             staging.path(),
             staging.dest(),
-            ours,
+            Some(ours),
             Source::StagingFile,
         );
         let attempt = match mode {
@@ -33,7 +34,7 @@ pub(crate) fn publish(
             Mode::Create => step.create(),
         };
         Ok(match attempt? {
-            Attempt::Done(()) => Attempt::Done(step.version()),
+            Attempt::Done(()) => Attempt::Done(step.version(ours)),
             Attempt::Again(e) => Attempt::Again(e),
         })
     })?;
@@ -95,7 +96,8 @@ pub(crate) struct Step<'a> {
     mount: &'a Mount,
     from: &'a Path,
     to: &'a Path,
-    ours: &'a Stat,
+    /// What the file was before; on a local disk it need not have been looked at.
+    ours: Option<&'a Stat>,
     source: Source,
     before: Before,
 }
@@ -122,7 +124,7 @@ impl<'a> Step<'a> {
         mount: &'a Mount,
         from: &'a Path,
         to: &'a Path,
-        ours: &'a Stat,
+        ours: Option<&'a Stat>,
         source: Source,
     ) -> Self {
         Self {
@@ -292,25 +294,21 @@ impl<'a> Step<'a> {
 
     /// What the destination is now. On a mount that is not native a look improves the answer: the
     /// mtime may have moved at close, the inode number with the name. It may fail.
-    fn version(&self) -> Version {
+    fn version(&self, ours: &Stat) -> Version {
         if self.mount.is_native() {
-            return self.ours.into();
+            return ours.into();
         }
         match observe::look(self.engine, self.to) {
-            Ok(Some(now)) if now.size == self.ours.size => {
+            Ok(Some(now)) if now.size == ours.size => {
                 // An inode number that is not ours proves nothing where numbers stay: another
                 // process may have been faster than our look.
-                let ours = match self.mount.has_stable_inodes() {
-                    true => now.ino == self.ours.ino,
-                    false => now.modified == self.ours.modified,
+                let is_ours = match self.mount.has_stable_inodes() {
+                    true => now.ino == ours.ino,
+                    false => now.modified == ours.modified,
                 };
-                if ours {
-                    (&now).into()
-                } else {
-                    self.ours.into()
-                }
+                if is_ours { (&now).into() } else { ours.into() }
             }
-            _ => self.ours.into(),
+            _ => ours.into(),
         }
     }
 

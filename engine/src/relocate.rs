@@ -110,7 +110,15 @@ impl Ends<'_> {
         look_at_source(self.engine, self.from_path, self.to_path)
     }
 
-    fn step<'a>(&'a self, from: &'a Path, ours: &'a Stat, source: Source) -> Step<'a> {
+    /// A local disk tells whether the source is there when it is used.
+    fn look_at_source_if_needed(&self) -> Result<Option<Stat>> {
+        match self.to.mount.is_native() {
+            true => Ok(None),
+            false => self.look_at_source().map(Some),
+        }
+    }
+
+    fn step<'a>(&'a self, from: &'a Path, ours: Option<&'a Stat>, source: Source) -> Step<'a> {
         Step::new(
             self.engine,
             &self.to.mount,
@@ -138,10 +146,9 @@ pub(crate) fn rename(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Res
     loop {
         let renamed = until_done(engine, || {
             let ends = lock_ends(engine, from, to)?;
-            let source = ends.look_at_source()?;
             match mode {
-                Mode::Overwrite => rename_over(&ends, &source),
-                Mode::Create => rename_new(&ends, &source),
+                Mode::Overwrite => rename_over(&ends),
+                Mode::Create => rename_new(&ends, &ends.look_at_source()?),
             }
         });
         match renamed {
@@ -162,10 +169,11 @@ pub(crate) fn rename(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Res
     }
 }
 
-fn rename_over(ends: &Ends<'_>, source: &Stat) -> Result<Attempt<()>> {
+fn rename_over(ends: &Ends<'_>) -> Result<Attempt<()>> {
     let (from, to) = (ends.from_path, ends.to_path);
-    match ends.step(from, source, Source::Object).replace()? {
-        Attempt::Done(()) if from != to && !source.is_dir => {
+    let source = ends.look_at_source_if_needed()?;
+    match ends.step(from, source.as_ref(), Source::Object).replace()? {
+        Attempt::Done(()) if from != to => {
             remove_other_link(ends)?;
             Ok(Attempt::Done(()))
         }
@@ -186,7 +194,7 @@ fn remove_other_link(ends: &Ends<'_>) -> Result<()> {
         return Ok(());
     };
     let same_file = look(to)?.is_some_and(|new| ends.is_same_file(&old, &new));
-    if !same_file || old.nlink < 2 {
+    if !same_file || old.nlink < 2 || old.is_dir {
         // A new object at the old name, or one entry in two spellings.
         return Ok(());
     }
@@ -241,7 +249,7 @@ fn rename_new(ends: &Ends<'_>, source: &Stat) -> Result<Attempt<()>> {
             .map(Attempt::Done)
             .map_err(|e| two_names(from, ends.to_path, e))
     };
-    let step = ends.step(from, source, Source::Object);
+    let step = ends.step(from, Some(source), Source::Object);
     if !ends.to.mount.is_native() {
         match publish_link(ends, source)? {
             Some(Exclusive::Done) => return removed(),
@@ -276,11 +284,11 @@ fn publish_link(ends: &Ends<'_>, source: &Stat) -> Result<Option<Exclusive>> {
     if ends.may_link() && !ends.to.mount.may_rename_exclusively() {
         return Ok(Some(Exclusive::Refused(io::ErrorKind::Unsupported.into())));
     }
-    let Some(mut staging) = stage_link(ends, source)? else {
+    let Some(mut staging) = stage_link(ends, Some(source))? else {
         return Ok(None);
     };
     let published = ends
-        .step(staging.path(), source, Source::StagingFile)
+        .step(staging.path(), Some(source), Source::StagingFile)
         .rename_exclusively()?;
     if matches!(published, Exclusive::Done) {
         staging.is_published();
@@ -296,7 +304,10 @@ fn take(ends: &Ends<'_>, source: &Stat) -> Result<bool> {
     let taken_to = staging::private_path(from);
     let mut retry = engine.start_retry();
     while let Err(e) = sys::rename(from, &taken_to) {
-        let look = |path| observe::look(engine, path).map_err(|e| Error::new("look at", path, e));
+        let look = |path| {
+            observe::look_closely(engine, &ends.from.mount, path)
+                .map_err(|e| Error::new("look at", path, e))
+        };
         if look(&taken_to)?.is_some_and(|s| s.size == source.size) {
             engine.resolved("rename", &taken_to, &e);
             break;
@@ -332,24 +343,9 @@ pub(crate) fn copy(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Resul
         if let Some(linked) = link_at_once(&ends, mode)? {
             return Ok(Attempt::Done(linked));
         }
-        let source = ends.look_at_source()?;
-        if source.is_dir {
-            // A name that is taken hides what link(2) says of directories.
-            let error = match mode {
-                Mode::Overwrite => Err(failed(from, to, same_error::not_permitted())),
-                Mode::Create => link_plainly(from, to, mode),
-            };
-            return error.map(|()| Attempt::Done(Linked::Done));
-        }
         match mode {
-            Mode::Overwrite => link_over(&ends, &source),
-            Mode::Create => match publish_link(&ends, &source) {
-                Ok(Some(Exclusive::Done)) => Ok(Attempt::Done(Linked::Done)),
-                Ok(Some(Exclusive::Again(e))) => Ok(Attempt::Again(e)),
-                // A plain link cannot be told from another process's link of the same source.
-                Ok(Some(Exclusive::Refused(_)) | None) => Ok(Attempt::Done(Linked::Refused)),
-                Err(e) => Err(e),
-            },
+            Mode::Overwrite => link_over(&ends),
+            Mode::Create => link_new(&ends),
         }
     });
     let copied = linked.and_then(|linked| match linked {
@@ -387,23 +383,40 @@ fn link_at_once(ends: &Ends<'_>, mode: Mode) -> Result<Option<Linked>> {
     }
 }
 
-fn link_over(ends: &Ends<'_>, source: &Stat) -> Result<Attempt<Linked>> {
-    let (engine, from, to) = (ends.engine, ends.from_path, ends.to_path);
-    let old = observe::look(engine, to).map_err(|e| failed(from, to, e))?;
-    if from == to || old.is_some_and(|old| ends.is_same_file(source, &old)) {
-        // It is its own copy already.
-        return Ok(Attempt::Done(Linked::Done));
+fn link_new(ends: &Ends<'_>) -> Result<Attempt<Linked>> {
+    let source = ends.look_at_source()?;
+    if source.is_dir {
+        return link_plainly(ends.from_path, ends.to_path, Mode::Create)
+            .map(|()| Attempt::Done(Linked::Done));
     }
-    let Some(mut staging) = stage_link(ends, source)? else {
+    Ok(match publish_link(ends, &source)? {
+        Some(Exclusive::Done) => Attempt::Done(Linked::Done),
+        Some(Exclusive::Again(e)) => Attempt::Again(e),
+        // A plain link cannot be told from another process's link of the same source.
+        Some(Exclusive::Refused(_)) | None => Attempt::Done(Linked::Refused),
+    })
+}
+
+fn link_over(ends: &Ends<'_>) -> Result<Attempt<Linked>> {
+    let (from, to) = (ends.from_path, ends.to_path);
+    if from == to {
+        let source = ends.look_at_source()?;
+        return match source.is_dir {
+            true => Err(failed(from, to, same_error::not_permitted())),
+            false => Ok(Attempt::Done(Linked::Done)),
+        };
+    }
+    let source = ends.look_at_source_if_needed()?;
+    let Some(mut staging) = stage_link(ends, source.as_ref())? else {
         return Ok(Attempt::Done(Linked::Refused));
     };
     match ends
-        .step(staging.path(), source, Source::StagingFile)
+        .step(staging.path(), source.as_ref(), Source::StagingFile)
         .replace()?
     {
         Attempt::Done(()) => {
-            // Somebody else may have made the same copy meanwhile: then the rename did nothing,
-            // and left the link (rename(2)).
+            // If the destination was a link of the source already, or another process made it one
+            // meanwhile, the rename did nothing and left ours (rename(2)).
             staging.discard();
             Ok(Attempt::Done(Linked::Done))
         }
@@ -412,22 +425,26 @@ fn link_over(ends: &Ends<'_>, source: &Stat) -> Result<Attempt<Linked>> {
 }
 
 /// A staging file that is a link of the source, or `None` where there are no links.
-fn stage_link(ends: &Ends<'_>, source: &Stat) -> Result<Option<Staging>> {
+fn stage_link(ends: &Ends<'_>, source: Option<&Stat>) -> Result<Option<Staging>> {
     if !ends.may_link() {
         return Ok(None);
     }
     let (engine, from, to) = (ends.engine, ends.from_path, ends.to_path);
-    match Staging::link(engine, from, source, to) {
-        Ok(staging) => Ok(Some(staging)),
-        // The mount has none, or this file has as many as it may, or they are on two devices, or
-        // the name leaves no room for a staging file's.
-        Err(e) if is::unsupported_link(&e) || is::link_limit(&e) || is::name_too_long(&e) => {
-            Ok(None)
-        }
-        Err(e) if is::not_found(&e) && matches!(observe::look(engine, from), Ok(None)) => {
-            Err(source_not_found(from))
-        }
-        Err(e) => Err(failed(from, to, e)),
+    let e = match Staging::link(engine, from, source, to, &ends.to) {
+        Ok(staging) => return Ok(Some(staging)),
+        Err(e) => e,
+    };
+    // The mount has none, or this file has as many as it may, or they are on two devices, or the
+    // name leaves no room for a staging file's.
+    if is::unsupported_link(&e) || is::link_limit(&e) || is::name_too_long(&e) {
+        return match look_at_source(engine, from, to)?.is_dir {
+            true => Err(failed(from, to, e)),
+            false => Ok(None),
+        };
+    }
+    match is::not_found(&e) {
+        true => look_at_source(engine, from, to).and(Err(failed(from, to, e))),
+        false => Err(failed(from, to, e)),
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Staging {
 impl Staging {
     /// Makes an empty staging file, and the directories it needs.
     pub(crate) fn create(engine: &Engine, dest: &Path) -> Result<(Self, File)> {
-        let (mut staging, file) = Self::make(engine, dest, sys::create_new)?;
+        let (mut staging, file) = Self::make(engine, dest, None, sys::create_new)?;
         if !staging.place.mount.is_native() {
             staging.birth = sys::stat_handle(&file, &staging.path).ok();
         }
@@ -40,13 +40,16 @@ impl Staging {
     pub(crate) fn link(
         engine: &Engine,
         from: &Path,
-        source: &Stat,
+        source: Option<&Stat>,
         dest: &Path,
+        place: &Place,
     ) -> io::Result<Self> {
-        let made = Self::make(engine, dest, |path| match sys::link(from, path) {
+        let is_source = |s: &Stat| source.is_some_and(|o| (s.dev, s.ino) == (o.dev, o.ino));
+        let known = Some(place.clone());
+        let made = Self::make(engine, dest, known, |path| match sys::link(from, path) {
             // Nobody else draws this name: the reply to the first of two requests was lost.
             Err(e) if is::exists(&e) => match observe::look(engine, path)? {
-                Some(s) if (s.dev, s.ino) == (source.dev, source.ino) => {
+                Some(s) if is_source(&s) => {
                     engine.resolved("link", path, &e);
                     Ok(())
                 }
@@ -71,6 +74,7 @@ impl Staging {
     fn make<T>(
         engine: &Engine,
         dest: &Path,
+        mut known: Option<Place>,
         attempt: impl Fn(&Path) -> io::Result<T>,
     ) -> Result<(Self, T)> {
         let (dir, name) = place::split(dest);
@@ -79,7 +83,11 @@ impl Staging {
         let mut cut_name = false;
         loop {
             let path = dir.join(staging_name(name, unique(), cut_name));
-            let made = engine.locate(dest).and_then(|place| match attempt(&path) {
+            let place = match known.take() {
+                Some(place) => Ok(place),
+                None => engine.locate(dest),
+            };
+            let made = place.and_then(|place| match attempt(&path) {
                 Ok(made) => Ok((place, made)),
                 Err(e) => {
                     // It may be there all the same; nobody else's has this name.
