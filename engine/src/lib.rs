@@ -13,7 +13,7 @@
 //! 4. fsync, if it was asked for.
 //! 5. fstat: the size is the number of bytes accepted; else an error.
 //! 6. close, checked.
-//! 7. The path is locked.
+//! 7. The path is locked, for each attempt anew: no pause is made with the lock held.
 //! 8. Publish: a rename, or a step that creates exclusively.
 //! 9. Observe: after an ambiguous error, or where the mount is not known to be a local disk, the
 //!    paths are looked at, and what is found decides.

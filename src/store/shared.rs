@@ -36,9 +36,10 @@ use super::{Error, MultipartUpload, PutPayload, PutResult, Result, UploadPart, l
 ///
 /// # Costs
 ///
-/// On a local disk one `statx` an operation more than upstream, of the parent directory, and for
-/// `copy` and `rename` one `lstat` of the source. Elsewhere also a look at the destination before
-/// and after.
+/// On a local disk one `statx` an operation more than upstream, of the parent directory. A `rename`
+/// looks at its source afterwards, and a `copy` over an object at its staging file, since
+/// `rename(2)` does nothing between two links of one file. Elsewhere also a look at the destination
+/// before and after, and a 32-byte digest of each part.
 #[derive(Debug, Clone)]
 pub struct LocalFileSystem {
     /// Reads, lists, and maps locations to paths.
