@@ -5,7 +5,8 @@
 use crate::*;
 use crate::local_upstream;
 
-mod adapter;
+mod methods;
+mod put_result;
 mod shared;
 
 pub use shared::LocalFileSystem;

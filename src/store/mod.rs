@@ -1,7 +1,8 @@
-//! One module for each minor of object_store. The adapters are written once: here they are
-//! compiled against crates of crates.io, in a patched copy of object_store against that copy.
+//! One module for each minor of object_store. Their sources are written once: here they are
+//! compiled against crates of crates.io, in a patched copy of object_store against that copy. Each
+//! is named for the first minor that it serves.
 //!
-//! What an adapter names by `super` is what stands in the module around it: the crate's items, and
+//! What they name by `super` is what stands in the module around them: the crate's items, and
 //! `local_upstream`, its own store.
 
 #![allow(
@@ -17,8 +18,10 @@ pub mod v0_14 {
     use object_store_0_14::local as local_upstream;
     use object_store_0_14::*;
 
-    #[path = "v0_14.rs"]
-    mod adapter;
+    #[path = "methods_0_13.rs"]
+    mod methods;
+    #[path = "put_result_0_14.rs"]
+    mod put_result;
     #[path = "shared.rs"]
     mod shared;
 
@@ -33,8 +36,10 @@ pub mod v0_13 {
     use object_store_0_13::local as local_upstream;
     use object_store_0_13::*;
 
-    #[path = "v0_13.rs"]
-    mod adapter;
+    #[path = "methods_0_13.rs"]
+    mod methods;
+    #[path = "put_result_0_12.rs"]
+    mod put_result;
     #[path = "shared.rs"]
     mod shared;
 
@@ -49,8 +54,10 @@ pub mod v0_12 {
     use object_store_0_12::local as local_upstream;
     use object_store_0_12::*;
 
-    #[path = "v0_12.rs"]
-    mod adapter;
+    #[path = "methods_0_12.rs"]
+    mod methods;
+    #[path = "put_result_0_12.rs"]
+    mod put_result;
     #[path = "shared.rs"]
     mod shared;
 

@@ -12,6 +12,7 @@ use object_store_localfs_engine::{
 };
 
 use super::path::Path;
+use super::put_result::put_result;
 use super::{Error, MultipartUpload, PutPayload, PutResult, Result, UploadPart, local_upstream};
 
 /// A drop-in for upstream's `LocalFileSystem` that finishes what it starts on any mount.
@@ -260,7 +261,7 @@ impl MultipartUpload for LocalUpload {
 
     async fn complete(&mut self) -> Result<PutResult> {
         let completed = self.finish(|upload| upload.complete(Mode::Overwrite));
-        completed.await.map(super::adapter::put_result)
+        completed.await.map(put_result)
     }
 
     async fn abort(&mut self) -> Result<()> {

@@ -161,10 +161,10 @@ fn a_copy_that_was_changed_or_is_gone_is_made_anew() {
     workspace.localfs(&["patch"]).ok();
     let patched = workspace.tree();
 
-    let adapter = "patches/object_store-0.14.2/src/local/localfs/adapter.rs";
+    let methods = "patches/object_store-0.14.2/src/local/localfs/methods.rs";
     let damage: [&dyn Fn(); 5] = [
-        &|| workspace.write(adapter, "// gone\n"),
-        &|| std::fs::remove_file(workspace.path(adapter)).unwrap(),
+        &|| workspace.write(methods, "// gone\n"),
+        &|| std::fs::remove_file(workspace.path(methods)).unwrap(),
         &|| {
             workspace.replace(
                 "patches/object_store-0.14.2/localfs.toml",

@@ -80,7 +80,11 @@ pub(super) fn object_store(
     write(&into.join("src/local.rs"), recipe::LOCAL)?;
     write(&into.join("src/local/localfs/mod.rs"), recipe::LOCALFS)?;
     write(&into.join("src/local/localfs/shared.rs"), recipe::SHARED)?;
-    write(&into.join("src/local/localfs/adapter.rs"), minor.adapter)?;
+    write(
+        &into.join("src/local/localfs/put_result.rs"),
+        minor.put_result,
+    )?;
+    write(&into.join("src/local/localfs/methods.rs"), minor.methods)?;
     stamp::write(into, "object_store", &version.to_string())
 }
 

@@ -1,12 +1,13 @@
-//! The trait of object_store 0.14.
+//! The trait of object_store since 0.13, where options say what 0.12 has methods for.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::BoxStream};
-use object_store_localfs_engine::{Mode, Version};
+use object_store_localfs_engine::Mode;
 
 use super::path::Path;
+use super::put_result::put_result;
 use super::shared::LocalFileSystem;
 use super::{
     Attributes, CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload,
@@ -16,19 +17,6 @@ use super::{
 
 /// How many objects are deleted at a time.
 const PARALLEL_DELETES: usize = 10;
-
-pub(super) fn put_result(version: Version) -> PutResult {
-    let Version {
-        inode,
-        modified_micros,
-        size,
-    } = version;
-    PutResult {
-        e_tag: Some(format!("\"{inode:x}-{modified_micros:x}-{size:x}\"")),
-        version: None,
-        extensions: Default::default(),
-    }
-}
 
 impl LocalFileSystem {
     fn not_implemented(&self, operation: &str) -> Error {

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
-use object_store_localfs_engine::{Mode, Version};
+use object_store_localfs_engine::Mode;
 
 use super::path::Path;
+use super::put_result::put_result;
 use super::shared::LocalFileSystem;
 use super::{
     Attributes, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -15,18 +16,6 @@ use super::{
 
 /// How many objects are deleted at a time.
 const PARALLEL_DELETES: usize = 10;
-
-pub(super) fn put_result(version: Version) -> PutResult {
-    let Version {
-        inode,
-        modified_micros,
-        size,
-    } = version;
-    PutResult {
-        e_tag: Some(format!("{inode:x}-{modified_micros:x}-{size:x}")),
-        version: None,
-    }
-}
 
 fn refuse_attributes(attributes: &Attributes) -> Result<()> {
     match attributes.is_empty() {
