@@ -154,11 +154,9 @@ pub(crate) fn rename(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Res
         match renamed {
             Ok(()) => return sync(engine, to, Some(from)),
             Err(e) if is::not_found(e.io_error()) && e.kind() == ErrorKind::Other => {
-                // Somebody who deletes empty directories was between our look and our rename, or
-                // somebody who moved the source.
-                if !dirs::is_missing_above(to) {
-                    return Err(source_not_found(from));
-                }
+                // Somebody who moved the source was between our look and our rename, or somebody
+                // who deletes empty directories; others may have made them again since.
+                look_at_source(engine, from, to)?;
                 if dirs_made == dirs::DIRS_MADE {
                     return Err(e);
                 }
