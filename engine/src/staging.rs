@@ -143,7 +143,11 @@ impl Staging {
     pub(crate) fn reopen(&self) -> io::Result<File> {
         let file = self.open()?;
         count(&self.engine.counters.reopened_handles);
-        tracing::info!(path = %self.path.display(), "opened a stale staging file anew");
+        tracing::warn!(
+            step = "write",
+            path = %self.path.display(),
+            "a handle of a staging file went stale; it was opened anew"
+        );
         Ok(file)
     }
 
