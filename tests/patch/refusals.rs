@@ -176,6 +176,31 @@ fn a_directory_in_the_way() {
 }
 
 #[test]
+fn a_directory_outside_of_the_workspace() {
+    let workspace = Workspace::locked(ONE);
+    workspace.refuses(
+        &["patch", "--dir", "../elsewhere"],
+        &["outside of the workspace", "--dir"],
+    );
+}
+
+#[test]
+fn another_run_in_the_same_workspace() {
+    use std::os::fd::AsRawFd;
+
+    let workspace = Workspace::locked(ONE);
+    let root = std::fs::File::open(workspace.path("")).unwrap();
+    // SAFETY: the descriptor is open until the end of the test.
+    let locked = unsafe { libc::flock(root.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+    assert_eq!(locked, 0);
+    for command in [&["patch"][..], &["patch", "--check"], &["unpatch"]] {
+        workspace.refuses(command, &["another localfs is at work", "when it is done"]);
+    }
+    drop(root);
+    workspace.localfs(&["patch"]).ok();
+}
+
+#[test]
 fn members_that_take_in_the_copies() {
     let workspace = Workspace::empty();
     workspace.write(

@@ -155,6 +155,41 @@ fn a_version_that_moved_is_followed() {
     }
 }
 
+/// Comments stripped, and a fresh clone that leaves the copies out.
+#[test]
+fn an_entry_without_mark_and_copy_is_still_ours() {
+    let workspace = Workspace::locked(ONE);
+    let lock = workspace.read("Cargo.lock");
+    workspace.localfs(&["patch"]).ok();
+    workspace.replace("Cargo.toml", " # localfs patch", "");
+    for command in ["patch", "unpatch"] {
+        std::fs::remove_dir_all(workspace.path("patches")).unwrap();
+        workspace.localfs(&[command]).ok();
+    }
+    assert!(
+        !workspace
+            .read("Cargo.toml")
+            .contains("patches/object_store")
+    );
+    assert_eq!(workspace.read("Cargo.lock"), lock);
+}
+
+/// Our entry under the registry's other name: what cargo uses is not removed.
+#[test]
+fn a_copy_that_something_else_uses_stays() {
+    let workspace = Workspace::locked(ONE);
+    workspace.localfs(&["patch"]).ok();
+    workspace.replace(
+        "Cargo.toml",
+        "[patch.crates-io]",
+        "[patch.\"https://github.com/rust-lang/crates.io-index\"]",
+    );
+    let before = workspace.tree();
+    let unpatched = workspace.localfs(&["unpatch"]);
+    assert_eq!(unpatched.status, Some(1));
+    assert_same(&before, &workspace.tree());
+}
+
 #[test]
 fn a_copy_that_was_changed_or_is_gone_is_made_anew() {
     let workspace = Workspace::locked(ONE);

@@ -38,7 +38,7 @@ pub(super) fn patch(workspace: &Workspace, survey: Survey, limits: Limits) -> Re
         let graph = resolve(workspace, limits).map_err(|error| {
             error.help(
                 "the workspace resolves without the copies, but not with them; if a glob in \
-                 `members` is in the way, `--dir` puts them elsewhere",
+                 `members` is in the way, `exclude = [\"patches\"]` or another `--dir` helps",
             )
         })?;
         report.brought = prove(workspace, &bare, &graph, &plan)?;
@@ -77,8 +77,12 @@ pub(super) fn unpatch(workspace: &Workspace, offline: bool) -> Result<Outcome> {
             .filter(|dir| !journal::is_staging(dir))
             .map(|place| Swap { place, new: None })
             .collect();
-        if !workspace.entries.is_empty() {
-            let graph = without_us(workspace, journal, limits)?;
+        // Without an entry of ours, something else may use what we made.
+        let graph = match workspace.entries.is_empty() {
+            false => Some(without_us(workspace, journal, limits)?),
+            true => resolve(workspace, limits).ok(),
+        };
+        if let Some(graph) = graph {
             let gone = |dir: &Path| swaps.iter().any(|swap| swap.place == dir);
             if let Some(found) = graph::object_stores(&graph).iter().find(|it| gone(&it.dir)) {
                 return Err(Error::new(format!(
@@ -245,7 +249,11 @@ fn prove(
             return Err(Error::new(format!(
                 "cargo does not take the copy of object_store {version}"
             ))
-            .why("the resolved graph still has the one from crates.io"));
+            .why("the resolved graph still has the one from crates.io")
+            .help(
+                "a table `[patch.\"https://github.com/rust-lang/crates.io-index\"]` hides \
+                 `[patch.crates-io]`: if there is one, move its entries there",
+            ));
         }
     }
     let ours = |(name, version, _): &graph::Id| {

@@ -107,6 +107,11 @@ impl Journal {
 
     pub(super) fn write_manifest(&mut self, text: &str) -> Result<()> {
         interrupt::check()?;
+        if !self.manifest_is_ours()? {
+            return Err(
+                Error::new("Cargo.toml was changed while localfs was at work").help("run again"),
+            );
+        }
         self.written.push(Digest::of(text.as_bytes()));
         self.save()?;
         replace(&self.files.manifest_path, text)
@@ -145,7 +150,10 @@ impl Journal {
     pub(super) fn commit(self) -> Result<()> {
         // A Ctrl-C from here on comes too late to take anything back.
         remove_file(&self.root.join(NAME))?;
-        remove_dir(&self.dir.join(STAGING))?;
+        // It is done; what stays behind is cleared by the next run.
+        if let Err(error) = remove_dir(&self.dir.join(STAGING)) {
+            eprintln!("done, but something is left over, which the next run removes: {error}");
+        }
         let places = self.swaps.iter().filter_map(|swap| swap.place.parent());
         for dir in places.chain([self.dir.as_path()]) {
             // Only if nothing is left in it.
@@ -280,7 +288,8 @@ pub(super) fn recover(root: &Path) -> Result<bool> {
         remove_file(&unfinished(&root.join(NAME)))?;
         return Ok(false);
     };
-    if is_running(process) {
+    // Where there are locks, we have had our turn, so that one is gone.
+    if cfg!(not(unix)) && is_running(process) {
         return Err(Error::new(format!(
             "another localfs is at work in this workspace, process {process}"
         )));
@@ -305,7 +314,9 @@ fn replace(path: &Path, text: &str) -> Result<()> {
     let new = unfinished(&path);
     let replaced = fs::write(&new, text)
         .and_then(|()| match fs::metadata(&path) {
-            Ok(old) => fs::set_permissions(&new, old.permissions()),
+            Ok(old) => {
+                keep_owner(&new, &old).and_then(|()| fs::set_permissions(&new, old.permissions()))
+            }
             Err(_) => Ok(()),
         })
         .and_then(|()| fs::rename(&new, &path));
@@ -313,6 +324,24 @@ fn replace(path: &Path, text: &str) -> Result<()> {
         let _ = fs::remove_file(&new);
         Error::io("write", &path, &error)
     })
+}
+
+/// A file of somebody else's that root rewrites stays theirs.
+#[cfg(unix)]
+fn keep_owner(new: &Path, old: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, chown};
+
+    let now = fs::metadata(new)?;
+    if (now.uid(), now.gid()) != (old.uid(), old.gid()) {
+        // As an ordinary user it cannot be done, and the file was writable to us.
+        let _ = chown(new, Some(old.uid()), Some(old.gid()));
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn keep_owner(_new: &Path, _old: &fs::Metadata) -> io::Result<()> {
+    Ok(())
 }
 
 /// The name under which `replace` writes, before it renames.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::semver::Version;
 use toml_edit::{Document, DocumentMut, InlineTable, Item, TableLike, Value};
 
+use super::paths;
 use super::stamp::Stamp;
 use crate::error::{Error, Result};
 
@@ -49,16 +50,22 @@ pub(super) fn copied_version(dir: &Path) -> Option<Version> {
     Version::parse(name.strip_prefix("object_store-")?).ok()
 }
 
-/// Our entries: those that carry our mark, or whose directory carries our stamp.
+/// Our entries: those that carry our mark, or whose directory carries our stamp, or is named as
+/// ours, in the usual place, and gone.
 pub(super) fn entries(text: &str, root: &Path) -> Result<Vec<Entry>> {
     let manifest = Manifest::parse(text)?;
     let Some(patches) = manifest.patches().and_then(Item::as_table_like) else {
         return Ok(Vec::new());
     };
     let ours = |(key, item): (&str, &Item)| {
-        let dir = root.join(item.get("path")?.as_str()?);
+        let dir = paths::plain(&root.join(item.get("path")?.as_str()?));
         let stamped = Stamp::read(&dir).is_some_and(|stamp| stamp.package == "object_store");
-        let marked = manifest.marked(item.span()) && copied_version(&dir).is_some();
+        // A mark may be stripped, and the copies of a fresh clone be left out of it.
+        let package = item.get("package").and_then(Item::as_str).unwrap_or(key);
+        let usual = dir.parent().is_some_and(|dir| dir == root.join(super::DIR));
+        let gone = package == "object_store" && usual && !dir.exists();
+        let named = copied_version(&dir).is_some();
+        let marked = named && (gone || manifest.marked(item.span()));
         (stamped || marked).then(|| Entry {
             key: key.to_string(),
             dir,

@@ -11,6 +11,7 @@ mod paths;
 mod recipe;
 mod stamp;
 mod survey;
+mod turn;
 
 use std::path::{Path, PathBuf};
 
@@ -68,20 +69,26 @@ struct Workspace {
 }
 
 impl Workspace {
-    fn open(root_manifest: &Path, dir: Option<&Path>) -> Result<Self> {
+    fn open(root_manifest: &Path, chosen: Option<&Path>) -> Result<Self> {
         let root = root_of(root_manifest).to_path_buf();
         let files = Files::read(root_manifest)?;
         let entries = manifest::entries(&files.manifest, &root)?;
         let now = || entries.first().and_then(|entry| entry.dir.parent());
-        let dir = match dir.or_else(now) {
+        let dir = match chosen.or_else(now) {
             Some(dir) => root.join(dir),
             None => root.join(DIR),
         };
+        let dir = paths::plain(&dir);
+        if chosen.is_some() && !dir.starts_with(paths::plain(&root)) {
+            return Err(Error::new(format!("{} is outside of the workspace", dir.display()))
+                .why("another workspace might keep its copies there too, and each removes what it does not need")
+                .help("choose a directory in the workspace with `--dir`"));
+        }
         Ok(Self {
             root,
             files,
             entries,
-            dir: paths::plain(&dir),
+            dir,
         })
     }
 
@@ -97,6 +104,7 @@ fn root_of(root_manifest: &Path) -> &Path {
 
 pub(crate) fn patch(args: &PatchArgs) -> Result<Outcome> {
     let root_manifest = cargo::root_manifest(args.place.manifest_path.as_deref())?;
+    let _alone = turn::take(root_of(&root_manifest))?;
     if args.check && journal::interrupted(root_of(&root_manifest)) {
         println!("to do: an interrupted run is to be put back");
         return Ok(Outcome::Work);
@@ -109,7 +117,8 @@ pub(crate) fn patch(args: &PatchArgs) -> Result<Outcome> {
     };
 
     // Cargo may write Cargo.lock when it is asked; unless we go on, that is put back.
-    let survey = survey::survey(&workspace, limits);
+    let mut wrote = false;
+    let survey = survey::survey(&workspace, limits, &mut wrote);
     let settled = match survey {
         Ok(survey) if survey.to_do.is_empty() => settled(&workspace, &survey),
         Ok(survey) if args.check => {
@@ -122,7 +131,9 @@ pub(crate) fn patch(args: &PatchArgs) -> Result<Outcome> {
         Ok(survey) => return apply::patch(&workspace, survey, limits),
         Err(error) => Err(error),
     };
-    workspace.files.restore_lock()?;
+    if wrote {
+        workspace.files.restore_lock()?;
+    }
     settled
 }
 
@@ -148,6 +159,7 @@ fn settled(workspace: &Workspace, survey: &Survey) -> Result<Outcome> {
 
 pub(crate) fn unpatch(args: &UnpatchArgs) -> Result<Outcome> {
     let root_manifest = cargo::root_manifest(args.place.manifest_path.as_deref())?;
+    let _alone = turn::take(root_of(&root_manifest))?;
     recover(root_of(&root_manifest))?;
     let workspace = Workspace::open(&root_manifest, args.place.dir.as_deref())?;
     if workspace.entries.is_empty() && survey::ours_on_disk(&workspace).is_empty() {

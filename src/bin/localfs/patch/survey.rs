@@ -24,14 +24,28 @@ pub(super) struct Survey {
     pub(super) left_alone: Vec<String>,
 }
 
-pub(super) fn survey(workspace: &Workspace, limits: Limits) -> Result<Survey> {
+/// Says in `wrote` whether cargo may have written Cargo.lock.
+pub(super) fn survey(workspace: &Workspace, limits: Limits, wrote: &mut bool) -> Result<Survey> {
     let mut survey = Survey {
         graph: None,
         to_do: Vec::new(),
         taken: Vec::new(),
         left_alone: Vec::new(),
     };
-    match cargo::metadata(&workspace.files.manifest_path, limits) {
+    let manifest = &workspace.files.manifest_path;
+    // In most cases the lock is right, and nothing is written.
+    let locked = Limits {
+        locked: true,
+        ..limits
+    };
+    let asked = cargo::metadata(manifest, locked).or_else(|error| {
+        if limits.locked {
+            return Err(error);
+        }
+        *wrote = true;
+        cargo::metadata(manifest, limits)
+    });
+    match asked {
         Ok(graph) => {
             survey.look_at(workspace, &graph);
             survey.graph = Some(graph);
@@ -88,8 +102,11 @@ impl Survey {
         if needed {
             self.check(workspace, &engine);
         }
+        let taken: Vec<_> = graph::object_stores(graph);
         for dir in ours_on_disk(workspace) {
-            let in_use = ours.contains(&dir) || (needed && dir == engine);
+            let in_use = ours.contains(&dir)
+                || (needed && dir == engine)
+                || taken.iter().any(|found| found.dir == dir);
             if !in_use {
                 self.to_do
                     .push(format!("{} is left over", workspace.name(&dir)));
