@@ -21,6 +21,7 @@ faults![
     a_certain_error_is_told_at_once,
     lost_data_is_told,
     a_stale_handle_is_opened_anew,
+    a_long_upload_has_a_budget_for_each_write,
     an_interrupted_close_is_verified,
     the_budget_ends,
     a_staging_file_that_is_taken_is_an_error,

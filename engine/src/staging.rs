@@ -153,11 +153,10 @@ impl Staging {
 
     /// Opens it by path, and makes sure that it is the same file.
     pub(crate) fn open(&self) -> io::Result<File> {
-        let file = self
-            .engine
-            .retrying("reopen", &self.path, || sys::open_write(&self.path))?;
+        let engine = self.engine.for_operation();
+        let file = engine.retrying("reopen", &self.path, || sys::open_write(&self.path))?;
         if let Some(birth) = &self.birth {
-            let now = self.engine.retrying("look at", &self.path, || {
+            let now = engine.retrying("look at", &self.path, || {
                 sys::stat_handle(&file, &self.path)
             })?;
             let same = (now.dev, now.ino) == (birth.dev, birth.ino);
@@ -244,7 +243,7 @@ fn staging_name(name: &OsStr, digits: u64, cut: bool) -> OsString {
     let room = whole.len() + SUFFIX;
     let count = DIGITS.min(room - 1);
     let before = before_hash.unwrap_or(&whole);
-    let before = &before[..before.floor_char_boundary_at(room - 1 - count)];
+    let before = cut_to(before, room - 1 - count);
     let digits = format!("{digits:0DIGITS$}");
     format!("{before}#{}", &digits[DIGITS - count..]).into()
 }
@@ -264,18 +263,13 @@ impl std::fmt::Display for SourceGone {
 
 impl std::error::Error for SourceGone {}
 
+/// The longest part of `text` that ends within `len` bytes, at a character;
 /// `str::floor_char_boundary` came with Rust 1.91.
-trait FloorCharBoundary {
-    fn floor_char_boundary_at(&self, index: usize) -> usize;
-}
-
-impl FloorCharBoundary for str {
-    fn floor_char_boundary_at(&self, index: usize) -> usize {
-        (0..=index.min(self.len()))
-            .rev()
-            .find(|i| self.is_char_boundary(*i))
-            .unwrap_or(0)
-    }
+fn cut_to(text: &str, len: usize) -> &str {
+    let end = (0..=len.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
 }
 
 /// Nineteen digits that no other upload of any process draws: hashed with a random key that std

@@ -239,20 +239,22 @@ impl<'a> Cursor<'a> {
     fn write(&mut self, chunk: &[u8]) -> Result<()> {
         let shared = &self.part.shared;
         let mut rest = chunk;
-        let mut retry = shared.engine.start_retry();
+        let mut retry = None;
         while !rest.is_empty() {
             let offset = self.part.ticket.offset + self.written;
             let e = match sys::write_at(&self.file, &self.path, rest, offset) {
                 Ok(written) => {
                     rest = &rest[written..];
                     self.written += written as u64;
-                    retry = shared.engine.start_retry();
+                    retry = None;
                     continue;
                 }
                 Err(e) => e,
             };
             // The same bytes at the same place, written twice, do no harm.
             let again = is::stale(&e) || is::interrupted(&e);
+            // Each write has a budget of its own, however long the upload is.
+            let retry = retry.get_or_insert_with(|| shared.engine.for_operation().start_retry());
             if !again || !retry.again() {
                 return Err(Error::new("copy data to file", &self.path, e));
             }

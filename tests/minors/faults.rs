@@ -437,6 +437,33 @@ pub(crate) async fn a_stale_handle_is_opened_anew(root: &Dir) {
     }
 }
 
+/// The budget is that of one write: a long upload on a mount that keeps losing handles goes on as
+/// long as each write passes.
+pub(crate) async fn a_long_upload_has_a_budget_for_each_write(root: &Dir) {
+    let dir = fresh(root, "long");
+    let _remote = fault::pretend_remote(&dir);
+    let store = store(&dir).with_retry(RetryPolicy {
+        attempts: 3,
+        first_backoff: std::time::Duration::from_millis(1),
+        max_backoff: std::time::Duration::from_millis(1),
+        budget: std::time::Duration::from_millis(5),
+    });
+    let writes = AtomicUsize::new(0);
+    let injected = fault::inject(&dir, move |call| {
+        match call.op == Op::Write && writes.fetch_add(1, Relaxed) % 2 == 0 {
+            true => Fault::before_effect(libc::ESTALE),
+            false => Fault::none(),
+        }
+    });
+    let mut upload = store.put_multipart(&at("to")).await.unwrap();
+    for _ in 0..20 {
+        upload.put_part("la".into()).await.unwrap();
+    }
+    upload.complete().await.unwrap();
+    drop(injected);
+    assert_eq!(read(&dir, "to"), "la".repeat(20));
+}
+
 /// A close that did not tell is verified by reading back: whole, it is a success; not whole, an
 /// error.
 pub(crate) async fn an_interrupted_close_is_verified(root: &Dir) {
