@@ -7,8 +7,8 @@
 mod localfs;
 
 pub use localfs::LocalFileSystem;
-/// What `LocalFileSystem::with_retry` takes and `LocalFileSystem::recoveries` gives.
-pub use object_store_localfs_engine::{Recoveries, RetryPolicy};
+/// What the options of `LocalFileSystem` take, and what it tells of itself and of its mount.
+pub use object_store_localfs_engine::{Exclusion, Known, MountFacts, Recoveries, RetryPolicy};
 
 // What the rest of the crate uses of this module; one minor uses more of it than another.
 #[allow(unused_imports)]

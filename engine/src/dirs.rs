@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use crate::Engine;
+use crate::mount::Mount;
 use crate::place;
 use crate::sys::{self, is};
 
@@ -30,7 +31,10 @@ pub(crate) fn create_parents(engine: &Engine, path: &Path) -> io::Result<()> {
     created?;
     if let Some(existing) = existing {
         for dir in parent.ancestors() {
-            sync(engine, dir)?;
+            match sync(engine, dir) {
+                Err(e) if is::unsupported_sync(&e) => {}
+                synced => synced?,
+            }
             if Some(dir) == existing {
                 break;
             }
@@ -44,9 +48,24 @@ pub(crate) fn is_missing_above(path: &Path) -> bool {
     sys::stat_dir(place::split(path).0).is_err_and(|e| is::not_found(&e))
 }
 
-/// Makes the entry of `path` in its directory durable.
-pub(crate) fn sync_parent(engine: &Engine, path: &Path) -> io::Result<()> {
-    sync(engine, place::split(path).0)
+/// Makes the entry of `path`, which is on `mount`, in its directory durable. No error where the
+/// file system has no such thing: fsync(2) gives EINVAL, and EBADF and ENOTSUP are seen on network
+/// mounts. It is not asked again then.
+pub(crate) fn sync_parent(engine: &Engine, mount: &Mount, path: &Path) -> io::Result<()> {
+    if !mount.dir_sync.may() {
+        return Ok(());
+    }
+    match sync(engine, place::split(path).0) {
+        Ok(()) => {
+            mount.dir_sync.works();
+            Ok(())
+        }
+        Err(e) if is::unsupported_sync(&e) => {
+            mount.dir_sync.refused();
+            Ok(())
+        }
+        Err(e) => Err(e),
+    }
 }
 
 fn sync(engine: &Engine, dir: &Path) -> io::Result<()> {

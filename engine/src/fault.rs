@@ -13,8 +13,10 @@ pub enum Op {
     Create,
     /// Opening a file that is there.
     Open,
-    /// Writing part of a staging file.
+    /// Writing part of a file.
     Write,
+    /// Copying between two files inside the kernel.
+    CopyRange,
     /// Reading a staging file back.
     Read,
     /// fsync of a file.
@@ -25,6 +27,10 @@ pub enum Op {
     Close,
     /// fstat of an open handle.
     StatHandle,
+    /// Setting the times of a file.
+    SetTimes,
+    /// flock of a directory, or a lock of a byte in the host's lock file.
+    Lock,
     /// lstat of a path.
     Stat,
     /// stat of a destination's parent directory.

@@ -19,6 +19,7 @@
 //!    paths are looked at, and what is found decides.
 //! 10. fsync of the directory, if it was asked for; the path is unlocked.
 
+mod advisory;
 mod dirs;
 mod error;
 pub mod fault;
@@ -31,17 +32,19 @@ mod recoveries;
 mod relocate;
 mod remove;
 mod retry;
+mod spool;
 mod staging;
 mod sys;
 mod upload;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use error::{Error, ErrorKind, Result};
 pub use lock::PathGuard;
+pub use mount::{Known, MountFacts};
 pub use recoveries::Recoveries;
 pub use retry::RetryPolicy;
 pub use upload::{Part, PartWriter, Upload};
@@ -58,6 +61,18 @@ pub enum Mode {
     Overwrite,
     /// Fails with [`ErrorKind::AlreadyExists`] if something is there.
     Create,
+}
+
+/// Who cannot do the same at the same time. Each excludes those before it as well.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Exclusion {
+    /// The other threads of this process.
+    OtherThreads,
+    /// The other processes of this host that use this crate.
+    #[default]
+    OtherProcesses,
+    /// All hosts that have the file system mounted, as far as its server keeps what it promises.
+    OtherHosts,
 }
 
 /// A version of a file, by what an e_tag is made of.
@@ -90,6 +105,8 @@ impl From<&Stat> for Version {
 pub struct Engine {
     fsync: bool,
     retry: RetryPolicy,
+    exclusive_create: Exclusion,
+    spool_dir: Option<Arc<Path>>,
     counters: Arc<Counters>,
     /// The pauses of the operation that this clone is for.
     spent: Spent,
@@ -113,6 +130,29 @@ impl Engine {
         self
     }
 
+    /// The weakest exclusion that creating a file accepts where the mount has no step that creates
+    /// exclusively.
+    pub fn with_exclusive_create(mut self, weakest: Exclusion) -> Self {
+        self.exclusive_create = weakest;
+        self
+    }
+
+    /// Where uploads to mounts that cannot rename are collected; by default in the system's
+    /// temporary directory.
+    pub fn with_spool_dir(mut self, dir: PathBuf) -> Self {
+        self.spool_dir = Some(dir.into());
+        self
+    }
+
+    /// What is known so far of the mount of the directory `dir`. Nothing is tried for it.
+    pub fn mount_facts(&self, dir: &Path) -> Result<MountFacts> {
+        let place = self
+            .for_operation()
+            .locate(&dir.join("_"))
+            .map_err(|e| Error::new("find the mount of", dir, e))?;
+        Ok(place.mount.facts())
+    }
+
     /// What this engine and its clones recovered from so far.
     pub fn recoveries(&self) -> Recoveries {
         self.counters.snapshot()
@@ -120,7 +160,7 @@ impl Engine {
 
     /// Begins a write to `dest`: makes its staging file, and the directories it needs.
     pub fn upload(&self, dest: &Path) -> Result<Upload> {
-        Upload::begin(&self.for_operation(), dest)
+        Upload::begin(&self.for_operation(), dest, true)
     }
 
     /// Writes a whole file: `chunks` one after another, `len` bytes in all.
@@ -131,7 +171,7 @@ impl Engine {
         chunks: impl Iterator<Item = &'a [u8]>,
         mode: Mode,
     ) -> Result<Version> {
-        let upload = self.upload(dest)?;
+        let upload = Upload::begin(&self.for_operation(), dest, false)?;
         let part = upload.part(len);
         part.writer().write(chunks)?;
         part.is_written();

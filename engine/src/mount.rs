@@ -2,33 +2,116 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::RwLock;
 
-use crate::sys::{self, DirStat, MountInfo};
+use crate::Version;
+use crate::sys::{self, DirStat, MountInfo, Stat};
 
-/// File systems on Linux that keep what POSIX promises of a local disk: attributes and inode
-/// numbers stay with the file, an error is what happened. The name is the kernel's, from
-/// mountinfo, never a magic number of statfs(2), which 9P passes through from its host.
+/// File systems that keep what POSIX promises of a local disk: attributes and inode numbers stay
+/// with the file, an error is what happened. The name is the kernel's, from mountinfo, never a
+/// magic number of statfs(2), which 9P passes through from its host.
 const NATIVE: &[&str] = &[
-    "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "nilfs2", "overlay", "ramfs",
-    "tmpfs", "xfs", "zfs",
+    "apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "jfs", "nilfs2", "ntfs",
+    "overlay", "ramfs", "tmpfs", "ufs", "xfs", "zfs",
 ];
+
+/// Others on which an inode number stays with a file, because the server or the disk keeps it.
+/// Not among them: FUSE, whose servers mostly number what the kernel has in its cache (libfuse
+/// without `use_ino`), and vfat and exFAT, for which the kernel does (`iunique` in fs/inode.c).
+const NUMBERS_FILES: &[&str] = &[
+    "9p", "afs", "ceph", "cifs", "gfs2", "gpfs", "lustre", "nfs", "nfs4", "ntfs3", "ocfs2", "smb3",
+    "virtiofs",
+];
+
+/// What is known of one ability of a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing was asked yet that would tell.
+    Unknown,
+    /// It was seen to work.
+    Yes,
+    /// It was refused; it is not asked for again.
+    No,
+}
+
+/// What is known of a mount so far: what the kernel says it is, and what its answers to the
+/// operations of this process, of whichever store, have shown.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct MountFacts {
+    /// Its device number, `st_dev`.
+    pub device: u64,
+    /// As the kernel names it: `ext4`, `nfs4`, `fuse.sshfs`.
+    pub fs_type: Option<String>,
+    /// What is mounted: a device, a share, a name.
+    pub source: Option<String>,
+    /// The options of the mount and of the file system, with commas between.
+    pub options: Option<String>,
+    /// Where it is mounted.
+    pub mount_point: Option<PathBuf>,
+    /// Whether it is known as a local disk, where no answer needs a second look.
+    pub is_local: bool,
+    /// link(2).
+    pub hard_links: Known,
+    /// `renameat2` with `RENAME_NOREPLACE`.
+    pub exclusive_rename: Known,
+    /// rename(2) at all.
+    pub rename: Known,
+    /// fsync(2) of a directory.
+    pub directory_sync: Known,
+    /// flock(2) of a directory, that it excludes others included.
+    pub advisory_locks: Known,
+    /// Inode numbers that stay with a file and so are part of its e_tag.
+    pub stable_inodes: Known,
+}
+
+/// One ability, learned.
+#[derive(Debug, Default)]
+pub(crate) struct Fact(AtomicU8);
+
+impl Fact {
+    pub(crate) fn known(&self) -> Known {
+        match self.0.load(Relaxed) {
+            0 => Known::Unknown,
+            1 => Known::Yes,
+            _ => Known::No,
+        }
+    }
+
+    /// A refusal stands, whatever works elsewhere on the mount.
+    pub(crate) fn works(&self) {
+        if self.known() == Known::Unknown {
+            let _ = self.0.compare_exchange(0, 1, Relaxed, Relaxed);
+        }
+    }
+
+    pub(crate) fn refused(&self) {
+        self.0.store(2, Relaxed);
+    }
+
+    /// Whether it is worth a try.
+    pub(crate) fn may(&self) -> bool {
+        self.known() != Known::No
+    }
+}
 
 /// One mounted file system.
 #[derive(Debug)]
 pub(crate) struct Mount {
+    device: u64,
     info: Option<MountInfo>,
     native: bool,
     stable_dirs: bool,
-    /// renameat2 with RENAME_NOREPLACE was refused.
-    no_exclusive_rename: AtomicBool,
-    /// link was refused.
-    no_links: AtomicBool,
-    /// A file's inode number was seen to change.
-    inodes_change: AtomicBool,
+    numbers_files: bool,
+    pub(crate) exclusive_rename: Fact,
+    pub(crate) links: Fact,
+    pub(crate) rename: Fact,
+    pub(crate) dir_sync: Fact,
+    pub(crate) dir_lock: Fact,
+    stable_inodes: Fact,
 }
 
 /// By device and, where the kernel tells it, by the unique id of the mount: device numbers of FUSE
@@ -37,6 +120,9 @@ type Table = RwLock<HashMap<(u64, u64), Arc<Mount>>>;
 
 static TABLE: LazyLock<Table> = LazyLock::new(Table::default);
 
+/// So many mounts are remembered before those are forgotten that nobody uses.
+const REMEMBERED: usize = 256;
+
 /// The mount of the directory `path`, which `dir` was learned from.
 pub(crate) fn of(path: &Path, dir: &DirStat) -> Arc<Mount> {
     #[cfg(feature = "fault-injection")]
@@ -44,40 +130,56 @@ pub(crate) fn of(path: &Path, dir: &DirStat) -> Arc<Mount> {
         return mount;
     }
     let key = (dir.dev, dir.mount_id);
+    // Without unique ids another file system may be behind the same number by now.
+    if dir.mount_id == 0 && sys::mounts_changed() {
+        TABLE.write().retain(|(_, id), _| *id != 0);
+    }
     if let Some(mount) = TABLE.read().get(&key) {
         return Arc::clone(mount);
     }
     let info = sys::mount_info(path, dir);
-    let mount = Arc::new(Mount::new(info));
+    let mount = Arc::new(Mount::new(dir.dev, info));
     tracing::debug!(
         path = %path.display(),
         fs_type = mount.fs_type(),
         native = mount.native,
         "met a mount"
     );
-    Arc::clone(TABLE.write().entry(key).or_insert(mount))
+    let mut table = TABLE.write();
+    if table.len() >= REMEMBERED {
+        table.retain(|_, mount| Arc::strong_count(mount) > 1);
+    }
+    Arc::clone(table.entry(key).or_insert(mount))
 }
 
 impl Mount {
-    fn new(info: Option<MountInfo>) -> Self {
+    fn new(device: u64, info: Option<MountInfo>) -> Self {
         let fs_type = info.as_ref().map(|i| i.fs_type.as_str());
         let native = fs_type.is_some_and(|t| NATIVE.contains(&t));
+        let numbers_files = native || fs_type.is_some_and(|t| NUMBERS_FILES.contains(&t));
+        // mount.cifs(8): numbers are then made up by the client.
+        let made_up = |i: &MountInfo| i.options.split(',').any(|o| o == "noserverino");
         Self {
+            device,
             native,
             // An overlay of layers on several file systems makes up inode numbers of directories
             // (overlayfs.rst, "Inode properties").
             stable_dirs: native && fs_type != Some("overlay"),
+            numbers_files: numbers_files && !info.as_ref().is_some_and(made_up),
             info,
-            no_exclusive_rename: AtomicBool::new(false),
-            no_links: AtomicBool::new(false),
-            inodes_change: AtomicBool::new(false),
+            exclusive_rename: Fact::default(),
+            links: Fact::default(),
+            rename: Fact::default(),
+            dir_sync: Fact::default(),
+            dir_lock: Fact::default(),
+            stable_inodes: Fact::default(),
         }
     }
 
     /// One of which nothing is known.
     #[cfg(feature = "fault-injection")]
     pub(crate) fn unknown() -> Self {
-        Self::new(None)
+        Self::new(0, None)
     }
 
     /// As the kernel names it; empty if unknown.
@@ -95,29 +197,58 @@ impl Mount {
         self.stable_dirs
     }
 
-    /// A file is known by its inode number, as far as has been seen.
+    /// A file is known by its inode number for as long as one operation takes, as far as has been
+    /// seen.
     pub(crate) fn has_stable_inodes(&self) -> bool {
-        !self.inodes_change.load(Relaxed)
+        self.stable_inodes.may()
     }
 
     pub(crate) fn saw_inode_change(&self) {
-        self.inodes_change.store(true, Relaxed);
+        self.stable_inodes.refused();
     }
 
-    pub(crate) fn may_rename_exclusively(&self) -> bool {
-        !self.no_exclusive_rename.load(Relaxed)
+    /// Whether there are file systems of this kind without rename(2), so that it is worth knowing
+    /// before much is written.
+    pub(crate) fn may_lack_rename(&self) -> bool {
+        let fuse = || matches!(self.fs_type().split('.').next(), Some("" | "fuse"));
+        !self.native && self.rename.known() == Known::Unknown && fuse()
     }
 
-    pub(crate) fn refused_exclusive_rename(&self) {
-        self.no_exclusive_rename.store(true, Relaxed);
+    /// An inode number stays with its file for good.
+    pub(crate) fn numbers_files(&self) -> bool {
+        self.numbers_files && self.has_stable_inodes()
     }
 
-    pub(crate) fn may_link(&self) -> bool {
-        !self.no_links.load(Relaxed)
+    /// The version that a file is, by what this mount keeps of it.
+    pub(crate) fn version(&self, stat: &Stat) -> Version {
+        let mut version = Version::from(stat);
+        if !self.numbers_files() {
+            version.inode = 0;
+        }
+        version
     }
 
-    pub(crate) fn refused_link(&self) {
-        self.no_links.store(true, Relaxed);
+    pub(crate) fn facts(&self) -> MountFacts {
+        let info = |of: fn(&MountInfo) -> String| self.info.as_ref().map(of);
+        let stable_inodes = match self.stable_inodes.known() {
+            Known::No => Known::No,
+            _ if !self.numbers_files => Known::Unknown,
+            _ => Known::Yes,
+        };
+        MountFacts {
+            device: self.device,
+            fs_type: info(|i| i.fs_type.clone()),
+            source: info(|i| i.source.clone()),
+            options: info(|i| i.options.clone()),
+            mount_point: self.info.as_ref().map(|i| i.mount_point.clone()),
+            is_local: self.native,
+            hard_links: self.links.known(),
+            exclusive_rename: self.exclusive_rename.known(),
+            rename: self.rename.known(),
+            directory_sync: self.dir_sync.known(),
+            advisory_locks: self.dir_lock.known(),
+            stable_inodes,
+        }
     }
 
     /// A path without symlinks, as the file system itself would tell it: two bind mounts of it
@@ -139,11 +270,13 @@ mod tests {
     use super::*;
 
     fn mount(fs_type: &str, root: &str, mount_point: &str) -> Mount {
-        Mount::new(Some(MountInfo {
+        let info = MountInfo {
             fs_type: fs_type.into(),
             mount_point: mount_point.into(),
             root: root.into(),
-        }))
+            ..MountInfo::default()
+        };
+        Mount::new(0, Some(info))
     }
 
     #[test]
@@ -176,6 +309,42 @@ mod tests {
         ] {
             assert_eq!(mount(fs_type, "/", "/").is_native(), native, "{fs_type}");
         }
-        assert!(!Mount::new(None).is_native());
+        assert!(!Mount::new(0, None).is_native());
+    }
+
+    #[test]
+    fn an_inode_number_is_part_of_a_version_only_where_it_stays() {
+        let stat = Stat {
+            is_dir: false,
+            size: 1,
+            modified: None,
+            changed: (0, 0),
+            dev: 1,
+            ino: 7,
+            nlink: 1,
+        };
+        for (fs_type, inode) in [("ext4", 7), ("nfs4", 7), ("fuse.s3fs", 0), ("vfat", 0)] {
+            let mount = mount(fs_type, "/", "/");
+            assert_eq!(mount.version(&stat).inode, inode, "{fs_type}");
+            mount.saw_inode_change();
+            assert_eq!(mount.version(&stat).inode, 0, "{fs_type}");
+        }
+        let mut share = MountInfo {
+            fs_type: "cifs".into(),
+            ..MountInfo::default()
+        };
+        share.options = "rw,vers=3.1.1,noserverino".into();
+        assert_eq!(Mount::new(0, Some(share)).version(&stat).inode, 0);
+    }
+
+    #[test]
+    fn a_refusal_stands() {
+        let fact = Fact::default();
+        assert_eq!(fact.known(), Known::Unknown);
+        fact.works();
+        assert_eq!(fact.known(), Known::Yes);
+        fact.refused();
+        fact.works();
+        assert_eq!(fact.known(), Known::No);
     }
 }

@@ -49,6 +49,25 @@ impl Place {
         Key(hasher.finish())
     }
 
+    /// The same in every process of this host, built by whichever compiler: FNV-1a, 64 bits
+    /// (draft-eastlake-fnv-17, section 2).
+    pub(crate) fn key_on_host(&self) -> u64 {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        let mut add = |bytes: &[u8]| {
+            for byte in bytes {
+                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+        };
+        add(&self.dev.to_le_bytes());
+        match &self.dir {
+            Dir::Inode(inode) => add(&inode.to_le_bytes()),
+            Dir::Path(path) => add(path.as_bytes()),
+        }
+        add(b"/");
+        add(self.name.as_bytes());
+        hash
+    }
+
     /// The place of another name in the same directory.
     pub(crate) fn sibling(&self, name: &OsStr) -> Self {
         Self {
@@ -60,6 +79,21 @@ impl Place {
     pub(crate) fn is_on_mount_of(&self, other: &Self) -> bool {
         self.dev == other.dev
     }
+}
+
+/// Whether two paths name one entry of one directory, letter by letter, be it through two mounts.
+pub(crate) fn is_same_entry(a: (&Path, &Place), b: (&Path, &Place)) -> io::Result<bool> {
+    let ((a_dir, a_name), (b_dir, b_name)) = (split(a.0), split(b.0));
+    if a.1.dev != b.1.dev || a_name != b_name {
+        return Ok(false);
+    }
+    let within = |dir, place: &Place| -> io::Result<_> {
+        Ok(place.mount.path_within(sys::canonical_dir(dir)?))
+    };
+    Ok(match (&a.1.dir, &b.1.dir) {
+        (Dir::Inode(a), Dir::Inode(b)) => a == b,
+        _ => within(a_dir, a.1)? == within(b_dir, b.1)?,
+    })
 }
 
 /// Finds a file's place by one look at its directory; `NotFound` if that is not there.

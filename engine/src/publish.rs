@@ -2,13 +2,56 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
+use crate::advisory::{self, Locked};
 use crate::error::{Error, ErrorKind, Result};
+use crate::lock::{self, PathGuard};
 use crate::mount::Mount;
 use crate::observe::{self, Before, Verdict};
+use crate::place::{self, Place};
 use crate::staging::Staging;
 use crate::sys::{self, Stat, is, same_error};
-use crate::{Engine, Mode, Version, dirs, lock, place};
+use crate::{Engine, Exclusion, Mode, Version, dirs, spool};
+
+/// What else happens while the path is locked for a publish: nothing, or the two ends of a move.
+pub(crate) trait Around {
+    /// Locks what must be locked. `None` if another process holds it.
+    fn lock(&self) -> Result<Option<Guards>>;
+    /// Right before the file gets its name.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+    /// Once it has it.
+    fn finish(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Held for one attempt.
+pub(crate) struct Guards {
+    pub(crate) _path: PathGuard,
+    pub(crate) others: Option<advisory::Guard>,
+}
+
+impl Guards {
+    /// Whether other processes are kept from the destination already.
+    pub(crate) fn exclude_others(&self) -> bool {
+        self.others.as_ref().is_some_and(advisory::Guard::excludes)
+    }
+}
+
+/// The destination alone.
+pub(crate) struct Alone<'a>(pub(crate) &'a Place);
+
+impl Around for Alone<'_> {
+    fn lock(&self) -> Result<Option<Guards>> {
+        Ok(Some(Guards {
+            _path: lock::lock(self.0.key()),
+            others: None,
+        }))
+    }
+}
 
 /// Publishes a closed staging file that is `ours`, and says which version it became.
 pub(crate) fn publish(
@@ -16,29 +59,66 @@ pub(crate) fn publish(
     staging: &mut Staging,
     ours: &Stat,
     mode: Mode,
+    around: &dyn Around,
 ) -> Result<Version> {
-    let place = staging.place();
-    let key = place.key();
-    let version = until_done(engine, || {
-        let _guard = lock::lock(key);
-        let step = Step::new(
+    let published = until_done(engine, || {
+        let place = staging.place();
+        let Some(guards) = around.lock()? else {
+            return Ok(Attempt::Busy(locked_by_others(staging.dest())));
+        };
+        around.check()?;
+        let mut step = Step::new(
             engine,
             &place.mount,
             staging.path(),
             staging.dest(),
-            Some(ours),
+            Some(*ours),
             Source::StagingFile,
         );
-        let attempt = match mode {
-            Mode::Overwrite => step.replace(),
-            Mode::Create => step.create(),
+        step.make_distinct();
+        let tried = match mode {
+            Mode::Overwrite => step.replace()?,
+            Mode::Create => step.create(place, guards.exclude_others())?,
         };
-        Ok(match attempt? {
-            Attempt::Done(()) => Attempt::Done(step.version(ours)),
-            Attempt::Again(e) => Attempt::Again(e),
+        Ok(match tried {
+            Tried::Done => {
+                let version = step.version(&step.ours.unwrap_or(*ours));
+                around.finish()?;
+                Attempt::Done(Some(version))
+            }
+            Tried::Again(e) => Attempt::Again(e),
+            Tried::Busy(e) => Attempt::Busy(e),
+            Tried::Refused(_) => Attempt::Done(None),
         })
     })?;
+    let version = match published {
+        Some(version) => version,
+        None => write_out(engine, staging, ours, mode, around)?,
+    };
     staging.is_published();
+    Ok(version)
+}
+
+/// No rename: the staging file's bytes go to the destination in one pass.
+fn write_out(
+    engine: &Engine,
+    staging: &mut Staging,
+    ours: &Stat,
+    mode: Mode,
+    around: &dyn Around,
+) -> Result<Version> {
+    let (path, dest) = (staging.path(), staging.dest());
+    engine.fell_back("rename", dest, "writing the destination in one pass");
+    let file = engine
+        .retrying("open", path, || sys::open_read(path))
+        .map_err(|e| Error::new("open file", path, e))?;
+    let source = spool::Source {
+        file: &file,
+        path,
+        len: ours.size,
+    };
+    let version = spool::write_out(engine, staging.place(), dest, &source, mode, around)?;
+    staging.discard();
     Ok(version)
 }
 
@@ -47,6 +127,8 @@ pub(crate) enum Attempt<T> {
     Done(T),
     /// Nothing happened, and the error may pass.
     Again(Error),
+    /// Another process holds the lock of the path; the error if that lasts.
+    Busy(Error),
 }
 
 /// Makes attempts until one is an answer. Each takes the path lock for itself: between two of
@@ -56,6 +138,7 @@ pub(crate) fn until_done<T>(
     mut attempt: impl FnMut() -> Result<Attempt<T>>,
 ) -> Result<T> {
     let mut retry = engine.start_retry();
+    let mut turn = Turn::default();
     loop {
         match attempt()? {
             Attempt::Done(done) => return Ok(done),
@@ -65,12 +148,49 @@ pub(crate) fn until_done<T>(
                 }
                 engine.retried("publish", error.path(), error.io_error());
             }
+            Attempt::Busy(error) => {
+                if !turn.wait() {
+                    return Err(error);
+                }
+            }
         }
     }
 }
 
+/// The wait for another process that holds the lock of a path. It holds it for the few calls of a
+/// publish, and the kernel frees it when it dies; who is stopped in between holds it for longer.
+#[derive(Default)]
+struct Turn {
+    waited: Duration,
+    pause: Duration,
+}
+
+impl Turn {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    const LONGEST: Duration = Duration::from_millis(10);
+
+    fn wait(&mut self) -> bool {
+        if self.waited > Self::PATIENCE {
+            return false;
+        }
+        self.pause = (self.pause * 2).clamp(Duration::from_micros(200), Self::LONGEST);
+        std::thread::sleep(self.pause);
+        self.waited += self.pause;
+        true
+    }
+}
+
+pub(crate) fn locked_by_others(path: &Path) -> Error {
+    let e = io::Error::from(io::ErrorKind::TimedOut);
+    Error::new("lock", path, e).hint(format!(
+        "another process has held the lock of this path for {} s: is it stopped?",
+        Turn::PATIENCE.as_secs()
+    ))
+}
+
 fn given_up(error: Error, attempts: u32) -> Error {
-    let hint = if is::denied(error.io_error()) {
+    let in_use = is::denied(error.io_error()) || is::busy(error.io_error());
+    let hint = if in_use {
         format!(
             "{attempts} attempts; another program may have the destination open: close it there, \
              or allow more time with with_retry"
@@ -97,16 +217,18 @@ pub(crate) struct Step<'a> {
     from: &'a Path,
     to: &'a Path,
     /// What the file was before; on a local disk it need not have been looked at.
-    ours: Option<&'a Stat>,
+    ours: Option<Stat>,
     source: Source,
     before: Before,
 }
 
-/// How an exclusive rename ended that did not fail for good.
-pub(crate) enum Exclusive {
+/// How a way of publishing ended that did not fail for good.
+pub(crate) enum Tried {
     Done,
     Again(Error),
-    /// The kernel or the mount has no such call, or says so.
+    /// Another process holds the lock of the path; the error if that lasts.
+    Busy(Error),
+    /// The kernel or the mount has no such call, or not between these two names.
     Refused(io::Error),
 }
 
@@ -124,7 +246,7 @@ impl<'a> Step<'a> {
         mount: &'a Mount,
         from: &'a Path,
         to: &'a Path,
-        ours: Option<&'a Stat>,
+        ours: Option<Stat>,
         source: Source,
     ) -> Self {
         Self {
@@ -138,52 +260,91 @@ impl<'a> Step<'a> {
         }
     }
 
+    /// Moves the file's mtime if it would be the same version as what it replaces.
+    pub(crate) fn make_distinct(&mut self) {
+        if let (Some(ours), Before::There(before)) = (self.ours, self.before) {
+            if (ours.dev, ours.ino) == (before.dev, before.ino) {
+                return;
+            }
+            let moved = observe::make_distinct(self.engine, self.mount, self.from, &ours, &before);
+            self.ours = moved.or(self.ours);
+        }
+    }
+
+    /// Whether it would be the same version as what it replaces, by what the mount keeps.
+    pub(crate) fn is_alike(&self) -> bool {
+        match (self.ours, self.before) {
+            (Some(ours), Before::There(before)) => {
+                self.mount.version(&ours) == self.mount.version(&before)
+            }
+            _ => false,
+        }
+    }
+
     /// Over whatever is there.
-    pub(crate) fn replace(&self) -> Result<Attempt<()>> {
+    pub(crate) fn replace(&self) -> Result<Tried> {
+        match self.rename(Mode::Overwrite)? {
+            Ok(tried) => Ok(tried),
+            Err(e) => Ok(Tried::Again(self.failed("rename file", e))),
+        }
+    }
+
+    /// A plain rename. The inner error is what is there, if the mode is to create.
+    fn rename(&self, mode: Mode) -> Result<io::Result<Tried>> {
+        if !self.mount.rename.may() {
+            return Ok(Ok(Tried::Refused(io::ErrorKind::Unsupported.into())));
+        }
         let Err(e) = sys::rename(self.from, self.to) else {
-            return Ok(Attempt::Done(()));
+            self.mount.rename.works();
+            return Ok(Ok(Tried::Done));
         };
+        if is::no_rename(&e) {
+            self.mount.rename.refused();
+            return Ok(Ok(Tried::Refused(e)));
+        }
+        if is::cross_device(&e) {
+            return Ok(Ok(Tried::Refused(e)));
+        }
         if !self.is_doubtful(&e) {
             return Err(self.failed("rename file", e));
         }
-        Ok(match self.decide("rename", e, Mode::Overwrite)? {
-            Outcome::Done => Attempt::Done(()),
-            Outcome::Again(e) | Outcome::Exists(e) => Attempt::Again(self.failed("rename file", e)),
+        Ok(match self.decide("rename", e, mode)? {
+            Outcome::Done => Ok(Tried::Done),
+            Outcome::Again(e) => Ok(Tried::Again(self.failed("rename file", e))),
+            Outcome::Exists(e) => Err(e),
         })
     }
 
     /// Only if nothing is there: an exclusive rename, else a link of which the old name, a staging
-    /// file's, is removed.
-    fn create(&self) -> Result<Attempt<()>> {
-        let refused = match self.rename_exclusively()? {
-            Exclusive::Done => return Ok(Attempt::Done(())),
-            Exclusive::Again(e) => return Ok(Attempt::Again(e)),
-            Exclusive::Refused(e) => e,
-        };
-        Ok(match self.link(&refused)? {
-            Attempt::Done(()) => {
-                if let Err(e) = remove(self.engine, self.from) {
-                    tracing::warn!(
-                        path = %self.from.display(),
-                        error = %e,
-                        "a staging file stays behind; it is hidden from listings"
-                    );
+    /// file's, is removed, else a look and a rename with other processes locked out.
+    fn create(&self, place: &Place, is_locked: bool) -> Result<Tried> {
+        match self.rename_exclusively()? {
+            Tried::Refused(e) => match self.link(&e)? {
+                Tried::Done => {
+                    if let Err(e) = remove(self.engine, self.from) {
+                        warn_left_behind(self.from, &e);
+                    }
+                    Ok(Tried::Done)
                 }
-                Attempt::Done(())
-            }
-            again => again,
-        })
+                Tried::Refused(e) if is_locked => self.look_and_rename(e),
+                Tried::Refused(e) => self.create_under_lock(place, e),
+                tried => Ok(tried),
+            },
+            tried => Ok(tried),
+        }
     }
 
-    pub(crate) fn rename_exclusively(&self) -> Result<Exclusive> {
-        if !self.mount.may_rename_exclusively() {
-            return Ok(Exclusive::Refused(io::ErrorKind::Unsupported.into()));
+    /// An exclusive rename, and nothing else.
+    pub(crate) fn rename_exclusively(&self) -> Result<Tried> {
+        if !self.mount.exclusive_rename.may() {
+            return Ok(Tried::Refused(io::ErrorKind::Unsupported.into()));
         }
         let Err(e) = sys::rename_exclusive(self.from, self.to) else {
-            return Ok(Exclusive::Done);
+            self.mount.exclusive_rename.works();
+            return Ok(Tried::Done);
         };
-        if is::unsupported_rename_flags(&e) {
-            return Ok(Exclusive::Refused(e));
+        if is::unsupported_rename_flags(&e) || is::cross_device(&e) {
+            return Ok(Tried::Refused(e));
         }
         if !self.is_doubtful(&e) && !is::exists(&e) {
             // renameat2(2) tells of a read-only mount first, link(2) of what is there.
@@ -193,42 +354,107 @@ impl<'a> Step<'a> {
             return Err(self.failed("rename file", e));
         }
         match self.decide("exclusive rename", e, Mode::Create)? {
-            Outcome::Done => Ok(Exclusive::Done),
-            Outcome::Again(e) => Ok(Exclusive::Again(self.failed("rename file", e))),
+            Outcome::Done => Ok(Tried::Done),
+            Outcome::Again(e) => Ok(Tried::Again(self.failed("rename file", e))),
             Outcome::Exists(e) => Err(self.already_exists(e)),
         }
     }
 
     /// Makes the new name a hard link, since an exclusive rename was `refused`.
-    pub(crate) fn link(&self, refused: &io::Error) -> Result<Attempt<()>> {
-        self.engine.fell_back("exclusive rename", self.to, "link");
-        if !self.mount.may_link() {
-            return Err(self.not_supported(io::ErrorKind::Unsupported.into()));
-        }
-        let linked = sys::link(self.from, self.to);
-        // A name that the file system does not take gives EINVAL too, to both: only where the link
-        // is heard was it the call.
-        if linked.is_ok() || linked.as_ref().is_err_and(is::exists) || is::no_such_call(refused) {
-            self.mount.refused_exclusive_rename();
-        }
-        let Err(e) = linked else {
-            return Ok(Attempt::Done(()));
+    pub(crate) fn link(&self, refused: &io::Error) -> Result<Tried> {
+        // A name that the file system does not take gives EINVAL too, to both: only where another
+        // call is heard was it this one.
+        let heard = || {
+            if is::unsupported_rename_flags(refused) {
+                self.mount.exclusive_rename.refused();
+            }
         };
+        if is::no_such_call(refused) {
+            heard();
+        }
+        if !self.mount.links.may() {
+            return Ok(Tried::Refused(io::ErrorKind::Unsupported.into()));
+        }
+        self.engine.fell_back("exclusive rename", self.to, "link");
+        let e = match sys::link(self.from, self.to) {
+            Ok(()) => {
+                heard();
+                self.mount.links.works();
+                return Ok(Tried::Done);
+            }
+            Err(e) => e,
+        };
+        if is::exists(&e) {
+            heard();
+        }
         if is::unsupported_link(&e) {
             // Of an object it may be that file which cannot be linked (proc_sys_fs(5),
             // protected_hardlinks); of our own file it is the mount.
             if self.source == Source::StagingFile {
-                self.mount.refused_link();
+                self.mount.links.refused();
             }
-            return Err(self.not_supported(e));
+            return Ok(Tried::Refused(e));
+        }
+        if is::link_limit(&e) {
+            return Ok(Tried::Refused(e));
         }
         if !self.is_doubtful(&e) && !is::exists(&e) {
             return Err(self.failed("link", e));
         }
         match self.decide("link", e, Mode::Create)? {
-            Outcome::Done => Ok(Attempt::Done(())),
-            Outcome::Again(e) => Ok(Attempt::Again(self.failed("link", e))),
+            Outcome::Done => Ok(Tried::Done),
+            Outcome::Again(e) => Ok(Tried::Again(self.failed("link", e))),
             Outcome::Exists(e) => Err(self.already_exists(e)),
+        }
+    }
+
+    /// Looks, and renames if nothing is there, while other processes of this crate are kept out:
+    /// the mount has no call that does both. The path lock keeps out the threads of this one.
+    pub(crate) fn create_under_lock(&self, place: &Place, refused: io::Error) -> Result<Tried> {
+        if !self.mount.rename.may() {
+            return Ok(Tried::Refused(refused));
+        }
+        let accepted = self.engine.exclusive_create;
+        if accepted == Exclusion::OtherHosts {
+            return Err(self.not_supported(refused, "other hosts"));
+        }
+        let _others = match advisory::try_lock(self.to, place) {
+            Locked::Yes(guard) => Some(guard),
+            Locked::Busy => return Ok(Tried::Busy(locked_by_others(self.to))),
+            Locked::Unavailable if accepted == Exclusion::OtherThreads => None,
+            Locked::Unavailable => return Err(self.not_supported(refused, "other processes")),
+        };
+        self.look_and_rename(refused)
+    }
+
+    fn look_and_rename(&self, refused: io::Error) -> Result<Tried> {
+        if !self.mount.rename.may() {
+            return Ok(Tried::Refused(refused));
+        }
+        self.engine
+            .fell_back("link", self.to, "an advisory lock, a look and a rename");
+        // Looked at again, now that nobody else creates it.
+        let now = Self::new(
+            self.engine,
+            self.mount,
+            self.from,
+            self.to,
+            self.ours,
+            self.source,
+        );
+        match observe::look(self.engine, self.to) {
+            Ok(None) => {}
+            Ok(Some(_)) => return Err(self.already_exists(same_error::exists())),
+            Err(e) => return Err(self.failed("look at the destination of", e)),
+        }
+        match now.rename(Mode::Create)? {
+            Ok(Tried::Done) => {
+                // It takes this name, so that EINVAL was an answer to the call.
+                self.mount.exclusive_rename.refused();
+                Ok(Tried::Done)
+            }
+            Ok(tried) => Ok(tried),
+            Err(e) => Err(self.already_exists(e)),
         }
     }
 
@@ -260,7 +486,7 @@ impl<'a> Step<'a> {
             self.from,
             self.to,
             &self.before,
-            self.ours,
+            self.ours.as_ref(),
         )
         .map_err(|look| {
             self.failed("look after a failed rename", look)
@@ -296,19 +522,20 @@ impl<'a> Step<'a> {
     /// mtime may have moved at close, the inode number with the name. It may fail.
     fn version(&self, ours: &Stat) -> Version {
         if self.mount.is_native() {
-            return ours.into();
+            return self.mount.version(ours);
         }
         match observe::look(self.engine, self.to) {
             Ok(Some(now)) if now.size == ours.size => {
-                // An inode number that is not ours proves nothing where numbers stay: another
-                // process may have been faster than our look.
-                let is_ours = match self.mount.has_stable_inodes() {
-                    true => now.ino == ours.ino,
-                    false => now.modified == ours.modified,
-                };
-                if is_ours { (&now).into() } else { ours.into() }
+                let same = now.ino == ours.ino;
+                if !same && now.modified == ours.modified {
+                    self.mount.saw_inode_change();
+                }
+                // Where numbers stay, one that is not ours is another process's, which was faster
+                // than our look. Elsewhere a rename may give a new one, and a new mtime too.
+                let is_ours = same || !self.mount.numbers_files();
+                self.mount.version(if is_ours { &now } else { ours })
             }
-            _ => ours.into(),
+            _ => self.mount.version(ours),
         }
     }
 
@@ -331,18 +558,32 @@ impl<'a> Step<'a> {
         Error::new("create", self.to, e).kind_of(ErrorKind::AlreadyExists)
     }
 
-    pub(crate) fn not_supported(&self, e: io::Error) -> Error {
+    fn not_supported(&self, e: io::Error, excluded: &str) -> Error {
         let fs_type = match self.mount.fs_type() {
             "" => "present",
             known => known,
         };
+        let weaker = match excluded {
+            "other hosts" => "OtherProcesses",
+            _ => "OtherThreads",
+        };
         Error::new("create exclusively", self.to, e)
             .kind_of(ErrorKind::NotSupported)
             .hint(format!(
-                "the {fs_type} mount has neither an exclusive rename nor hard links; \
-                 write with an overwriting mode, or to another mount"
+                "the {fs_type} mount has neither an exclusive rename nor hard links, and nothing \
+                 else excludes {excluded}; if no others write there, accept \
+                 with_exclusive_create(Exclusion::{weaker})"
             ))
     }
+}
+
+/// What cannot be removed stays hidden.
+pub(crate) fn warn_left_behind(staging: &Path, e: &io::Error) {
+    tracing::warn!(
+        path = %staging.display(),
+        error = %e,
+        "a staging file stays behind; it is hidden from listings"
+    );
 }
 
 /// Removes a name that is known to be ours to remove; that it is gone already is as well.

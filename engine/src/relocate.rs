@@ -1,5 +1,6 @@
 //! Copying and renaming files that are there.
 
+use std::cell::Cell;
 use std::io;
 use std::path::Path;
 
@@ -7,10 +8,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lock::{self, PathGuard};
 use crate::observe;
 use crate::place::{self, Place};
-use crate::publish::{Attempt, Exclusive, Source, Step, remove, until_done};
+use crate::publish::{Around, Attempt, Guards, Source, Step, Tried, remove, until_done};
 use crate::staging::{self, Staging};
 use crate::sys::{self, Stat, is, same_error};
-use crate::{Engine, Mode, dirs};
+use crate::upload::Upload;
+use crate::{Engine, Mode, advisory, dirs};
 
 fn failed(from: &Path, to: &Path, e: io::Error) -> Error {
     Error::new("copy file from", from, e).to(to)
@@ -97,7 +99,10 @@ fn sync(engine: &Engine, to: &Path, from: Option<&Path>) -> Result<()> {
     }
     let other_dir = from.filter(|from| place::split(from).0 != place::split(to).0);
     for path in std::iter::once(to).chain(other_dir) {
-        dirs::sync_parent(engine, path).map_err(|e| {
+        let synced = engine
+            .locate(path)
+            .and_then(|place| dirs::sync_parent(engine, &place.mount, path));
+        synced.map_err(|e| {
             Error::new("sync data to disk for", path, e)
                 .hint("it took effect, but may not survive a power failure")
         })?;
@@ -118,7 +123,7 @@ impl Ends<'_> {
         }
     }
 
-    fn step<'a>(&'a self, from: &'a Path, ours: Option<&'a Stat>, source: Source) -> Step<'a> {
+    fn step<'a>(&'a self, from: &'a Path, ours: Option<Stat>, source: Source) -> Step<'a> {
         Step::new(
             self.engine,
             &self.to.mount,
@@ -131,7 +136,7 @@ impl Ends<'_> {
 
     /// Whether a hard link is worth a try, here and now.
     fn may_link(&self) -> bool {
-        self.from.is_on_mount_of(&self.to) && self.to.mount.may_link()
+        self.from.is_on_mount_of(&self.to) && self.to.mount.links.may()
     }
 
     fn is_same_file(&self, source: &Stat, other: &Stat) -> bool {
@@ -146,13 +151,20 @@ pub(crate) fn rename(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Res
     loop {
         let renamed = until_done(engine, || {
             let ends = lock_ends(engine, from, to)?;
-            match mode {
+            let tried = match mode {
                 Mode::Overwrite => rename_over(&ends),
                 Mode::Create => rename_new(&ends, &ends.look_at_source()?),
-            }
+            };
+            Ok(match tried? {
+                Tried::Done => Attempt::Done(None),
+                Tried::Again(e) => Attempt::Again(e),
+                Tried::Busy(e) => Attempt::Busy(e),
+                Tried::Refused(e) => Attempt::Done(Some(e)),
+            })
         });
         match renamed {
-            Ok(()) => return sync(engine, to, Some(from)),
+            Ok(None) => return sync(engine, to, Some(from)),
+            Ok(Some(refused)) => return move_data(engine, from, to, mode, refused),
             Err(e) if is::not_found(e.io_error()) && e.kind() == ErrorKind::Other => {
                 // Somebody who moved the source was between our look and our rename, or somebody
                 // who deletes empty directories; others may have made them again since.
@@ -167,15 +179,19 @@ pub(crate) fn rename(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Res
     }
 }
 
-fn rename_over(ends: &Ends<'_>) -> Result<Attempt<()>> {
+fn rename_over(ends: &Ends<'_>) -> Result<Tried> {
     let (from, to) = (ends.from_path, ends.to_path);
     let source = ends.look_at_source_if_needed()?;
-    match ends.step(from, source.as_ref(), Source::Object).replace()? {
-        Attempt::Done(()) if from != to => {
+    let mut step = ends.step(from, source, Source::Object);
+    if from != to {
+        step.make_distinct();
+    }
+    match step.replace()? {
+        Tried::Done if from != to => {
             remove_other_link(ends)?;
-            Ok(Attempt::Done(()))
+            Ok(Tried::Done)
         }
-        answer => Ok(answer),
+        tried => Ok(tried),
     }
 }
 
@@ -230,35 +246,36 @@ fn are_both_listed(a: &Path, b: &Path) -> bool {
 
 fn two_names(from: &Path, to: &Path, e: io::Error) -> Error {
     Error::new("delete file", from, e).hint(format!(
-        "the object is at {} too, by a hard link: remove the name that is too many",
+        "the object is at {} too: remove the name that is too many",
         to.display()
     ))
 }
 
 /// Renames a source that others may rename at the same time: of all, one is told that it did.
-fn rename_new(ends: &Ends<'_>, source: &Stat) -> Result<Attempt<()>> {
+fn rename_new(ends: &Ends<'_>, source: &Stat) -> Result<Tried> {
     let from = ends.from_path;
     // Directories are not objects: what link(2) says of them is the answer.
     if source.is_dir {
-        return link_plainly(from, ends.to_path, Mode::Create).map(Attempt::Done);
+        return link_plainly(from, ends.to_path, Mode::Create).map(|()| Tried::Done);
     }
     let removed = || {
         remove(ends.engine, from)
-            .map(Attempt::Done)
+            .map(|()| Tried::Done)
             .map_err(|e| two_names(from, ends.to_path, e))
     };
-    let step = ends.step(from, Some(source), Source::Object);
+    let step = ends.step(from, Some(*source), Source::Object);
     if !ends.to.mount.is_native() {
         match publish_link(ends, source)? {
-            Some(Exclusive::Done) => return removed(),
-            Some(Exclusive::Again(e)) => return Ok(Attempt::Again(e)),
-            Some(Exclusive::Refused(e)) => {
+            Some(Tried::Done) => return removed(),
+            Some(Tried::Refused(e)) => {
                 return match step.link(&e)? {
-                    Attempt::Done(()) if take(ends, source)? => Ok(Attempt::Done(())),
-                    Attempt::Done(()) => Err(step.already_exists(same_error::exists())),
-                    again => Ok(again),
+                    Tried::Done if take(ends, source)? => Ok(Tried::Done),
+                    Tried::Done => Err(step.already_exists(same_error::exists())),
+                    Tried::Refused(e) => step.create_under_lock(&ends.to, e),
+                    tried => Ok(tried),
                 };
             }
+            Some(tried) => return Ok(tried),
             // Without links there is no better witness than the names themselves: a lost reply and
             // another's rename of this source look alike.
             None => {}
@@ -266,32 +283,133 @@ fn rename_new(ends: &Ends<'_>, source: &Stat) -> Result<Attempt<()>> {
     }
     // On a local disk one call, and what it answers is so.
     let refused = match step.rename_exclusively()? {
-        Exclusive::Done => return Ok(Attempt::Done(())),
-        Exclusive::Again(e) => return Ok(Attempt::Again(e)),
-        Exclusive::Refused(e) => e,
+        Tried::Refused(e) => e,
+        tried => return Ok(tried),
     };
     match step.link(&refused)? {
-        Attempt::Done(()) => removed(),
-        again => Ok(again),
+        Tried::Done => removed(),
+        Tried::Refused(e) if is::cross_device(&e) => Ok(Tried::Refused(e)),
+        Tried::Refused(e) => step.create_under_lock(&ends.to, e),
+        tried => Ok(tried),
     }
 }
 
 /// Renames a link of the source, with a name of our own, exclusively to its destination: that the
 /// name is gone is proof that it was ours which did it. `None` where there are no links.
-fn publish_link(ends: &Ends<'_>, source: &Stat) -> Result<Option<Exclusive>> {
-    if ends.may_link() && !ends.to.mount.may_rename_exclusively() {
-        return Ok(Some(Exclusive::Refused(io::ErrorKind::Unsupported.into())));
+fn publish_link(ends: &Ends<'_>, source: &Stat) -> Result<Option<Tried>> {
+    if ends.may_link() && !ends.to.mount.exclusive_rename.may() {
+        return Ok(Some(Tried::Refused(io::ErrorKind::Unsupported.into())));
     }
     let Some(mut staging) = stage_link(ends, Some(source))? else {
         return Ok(None);
     };
     let published = ends
-        .step(staging.path(), Some(source), Source::StagingFile)
+        .step(staging.path(), Some(*source), Source::StagingFile)
         .rename_exclusively()?;
-    if matches!(published, Exclusive::Done) {
+    if matches!(published, Tried::Done) {
         staging.is_published();
     }
     Ok(Some(published))
+}
+
+/// Moves an object that no call moves, to another mount or on one that cannot rename: its bytes are
+/// copied, published, and then the old name is removed. At every moment the object is whole under
+/// at least one of its names.
+fn move_data(
+    engine: &Engine,
+    from: &Path,
+    to: &Path,
+    mode: Mode,
+    refused: io::Error,
+) -> Result<()> {
+    // How often a source is copied anew that others write meanwhile.
+    const COPIES: u32 = 10;
+    engine.fell_back("rename", to, "a copy of the data");
+    let find = |path| engine.locate(path).map_err(|e| failed(from, to, e));
+    let (from_place, to_place) = (find(from)?, find(to)?);
+    let same_entry = place::is_same_entry((from, &from_place), (to, &to_place));
+    if same_entry.map_err(|e| failed(from, to, e))? {
+        return match mode {
+            Mode::Overwrite => Ok(()),
+            Mode::Create => Err(already_exists(to, same_error::exists())),
+        };
+    }
+    for _ in 0..COPIES {
+        let seen = look_at_source(engine, from, to)?;
+        if seen.is_dir {
+            return Err(failed(from, to, refused));
+        }
+        if mode == Mode::Create && matches!(observe::look(engine, to), Ok(Some(_))) {
+            return Err(already_exists(to, same_error::exists()));
+        }
+        let upload = upload_copy(engine, from, to)?;
+        let ends = Move {
+            engine,
+            from,
+            to,
+            from_place: &from_place,
+            to_place: &to_place,
+            seen,
+            changed: Cell::new(false),
+        };
+        match upload.complete_around(mode, &ends) {
+            Ok(_) => return sync(engine, to, Some(from)),
+            Err(_) if ends.changed.get() => {}
+            Err(e) => return Err(e),
+        }
+    }
+    let e = io::Error::new(io::ErrorKind::ResourceBusy, "others keep writing it");
+    Err(Error::new("move", from, e).to(to))
+}
+
+/// The two ends of a move by data, while its copy is published.
+struct Move<'a> {
+    engine: &'a Engine,
+    from: &'a Path,
+    to: &'a Path,
+    from_place: &'a Place,
+    to_place: &'a Place,
+    /// The source when it was copied.
+    seen: Stat,
+    changed: Cell<bool>,
+}
+
+impl Around for Move<'_> {
+    fn lock(&self) -> Result<Option<Guards>> {
+        let path = lock::lock_both(self.from_place.key(), self.to_place.key());
+        // Of all who move one source, one moves it.
+        Ok(
+            advisory::try_lock_both((self.from, self.from_place), (self.to, self.to_place)).map(
+                |others| Guards {
+                    _path: path,
+                    others: Some(others),
+                },
+            ),
+        )
+    }
+
+    fn check(&self) -> Result<()> {
+        let now = look_at_source(self.engine, self.from, self.to)?;
+        let mount = &self.from_place.mount;
+        if mount.version(&now) == mount.version(&self.seen) {
+            return Ok(());
+        }
+        self.changed.set(true);
+        let e = io::Error::new(io::ErrorKind::ResourceBusy, "it was written meanwhile");
+        Err(Error::new("move", self.from, e).to(self.to))
+    }
+
+    fn finish(&self) -> Result<()> {
+        if self.engine.fsync {
+            dirs::sync_parent(self.engine, &self.to_place.mount, self.to)
+                .map_err(|e| Error::new("sync data to disk for", self.to, e))?;
+        }
+        // One entry in two spellings has its new bytes.
+        if is_same_dir(self.from, self.to) && !are_both_listed(self.from, self.to) {
+            return Ok(());
+        }
+        remove(self.engine, self.from).map_err(|e| two_names(self.from, self.to, e))
+    }
 }
 
 /// Of those who find the destination to be a link of the source, be it by their own request whose
@@ -388,10 +506,11 @@ fn link_new(ends: &Ends<'_>) -> Result<Attempt<Linked>> {
             .map(|()| Attempt::Done(Linked::Done));
     }
     Ok(match publish_link(ends, &source)? {
-        Some(Exclusive::Done) => Attempt::Done(Linked::Done),
-        Some(Exclusive::Again(e)) => Attempt::Again(e),
+        Some(Tried::Done) => Attempt::Done(Linked::Done),
+        Some(Tried::Again(e)) => Attempt::Again(e),
+        Some(Tried::Busy(e)) => Attempt::Busy(e),
         // A plain link cannot be told from another process's link of the same source.
-        Some(Exclusive::Refused(_)) | None => Attempt::Done(Linked::Refused),
+        Some(Tried::Refused(_)) | None => Attempt::Done(Linked::Refused),
     })
 }
 
@@ -408,17 +527,21 @@ fn link_over(ends: &Ends<'_>) -> Result<Attempt<Linked>> {
     let Some(mut staging) = stage_link(ends, source.as_ref())? else {
         return Ok(Attempt::Done(Linked::Refused));
     };
-    match ends
-        .step(staging.path(), source.as_ref(), Source::StagingFile)
-        .replace()?
-    {
-        Attempt::Done(()) => {
+    let step = ends.step(staging.path(), source, Source::StagingFile);
+    if step.is_alike() {
+        // A link has the mtime of its source: here another version with the same e_tag.
+        return Ok(Attempt::Done(Linked::Refused));
+    }
+    match step.replace()? {
+        Tried::Done => {
             // If the destination was a link of the source already, or another process made it one
             // meanwhile, the rename did nothing and left ours (rename(2)).
             staging.discard();
             Ok(Attempt::Done(Linked::Done))
         }
-        Attempt::Again(e) => Ok(Attempt::Again(e)),
+        Tried::Again(e) => Ok(Attempt::Again(e)),
+        Tried::Busy(e) => Ok(Attempt::Busy(e)),
+        Tried::Refused(_) => Ok(Attempt::Done(Linked::Refused)),
     }
 }
 
@@ -453,6 +576,11 @@ fn copy_data(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Result<()> 
     if mode == Mode::Create && matches!(observe::look(engine, to), Ok(Some(_))) {
         return Err(already_exists(to, same_error::exists()));
     }
+    upload_copy(engine, from, to)?.complete(mode).map(|_| ())
+}
+
+/// An upload to `to` of all that `from` holds.
+fn upload_copy(engine: &Engine, from: &Path, to: &Path) -> Result<Upload> {
     let source = engine
         .retrying("open", from, || sys::open_read(from))
         .map_err(|e| match is::not_found(&e) {
@@ -462,8 +590,7 @@ fn copy_data(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Result<()> 
     let stat = engine
         .retrying("look at", from, || sys::stat_handle(&source, from))
         .map_err(|e| Error::new("access metadata for", from, e))?;
-    let upload = engine.upload(to)?;
-    upload.fill_from(&source, from, stat.size)?;
-    upload.complete(mode)?;
-    Ok(())
+    let upload = Upload::begin(&engine.for_operation(), to, false)?;
+    upload.fill_from(source, from, stat.size)?;
+    Ok(upload)
 }

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use crate::error::{Error, Result};
 use crate::place::{self, Place};
+use crate::publish::warn_left_behind;
 use crate::recoveries::count;
 use crate::sys::{self, Stat, is, same_error};
 use crate::{Engine, dirs, observe};
@@ -28,12 +29,56 @@ pub(crate) struct Staging {
 
 impl Staging {
     /// Makes an empty staging file, and the directories it needs.
-    pub(crate) fn create(engine: &Engine, dest: &Path) -> Result<(Self, File)> {
-        let (mut staging, file) = Self::make(engine, dest, None, sys::create_new)?;
-        if !staging.place.mount.is_native() {
-            staging.birth = sys::stat_handle(&file, &staging.path).ok();
-        }
+    /// Of the destination's place it may be `known` already.
+    pub(crate) fn create(
+        engine: &Engine,
+        dest: &Path,
+        known: Option<Place>,
+    ) -> Result<(Self, File)> {
+        let (mut staging, file) = Self::make(engine, dest, known, sys::create_new)?;
+        staging.remember(&file);
         Ok((staging, file))
+    }
+
+    fn remember(&mut self, file: &File) {
+        if !self.place.mount.is_native() {
+            self.birth = sys::stat_handle(file, &self.path).ok();
+        }
+    }
+
+    /// Before much is written on a mount of a kind that may have no rename: has the staging file,
+    /// empty as it is, renamed to another such name. `None` if there is no rename; nothing is left
+    /// then.
+    ///
+    /// Closed first: DrvFs loses the attributes of a handle whose file was renamed
+    /// (microsoft/WSL #8443).
+    pub(crate) fn learn_rename(mut self, file: File) -> Result<Option<(Self, File)>> {
+        let (engine, dest) = (self.engine.clone(), self.dest.clone());
+        let renamed_to = private_path(&dest);
+        let renamed =
+            sys::close(file, &self.path).and_then(|()| sys::rename(&self.path, &renamed_to));
+        match renamed {
+            Ok(()) => {
+                self.place.mount.rename.works();
+                self.path = renamed_to;
+                if let Ok(file) = self.open_by(sys::open_write) {
+                    self.remember(&file);
+                    return Ok(Some((self, file)));
+                }
+            }
+            Err(e) if is::no_rename(&e) => {
+                self.place.mount.rename.refused();
+                self.discard();
+                return Ok(None);
+            }
+            Err(_) => {
+                // It may have the new name.
+                let _ = sys::unlink(&renamed_to);
+            }
+        }
+        // Nothing was learned. The publish will tell.
+        drop(self);
+        Self::create(&engine, &dest, None).map(Some)
     }
 
     /// Makes a staging file that is a hard link of `from`.
@@ -141,7 +186,7 @@ impl Staging {
 
     /// Opens it anew after a handle of it went stale.
     pub(crate) fn reopen(&self) -> io::Result<File> {
-        let file = self.open()?;
+        let file = self.open_by(sys::open_write)?;
         count(&self.engine.counters.reopened_handles);
         tracing::warn!(
             step = "write",
@@ -151,16 +196,21 @@ impl Staging {
         Ok(file)
     }
 
-    /// Opens it by path, and makes sure that it is the same file.
+    /// Opens it for reading.
     pub(crate) fn open(&self) -> io::Result<File> {
+        self.open_by(sys::open_read)
+    }
+
+    /// Opens it by path, and makes sure that it is the same file.
+    fn open_by(&self, open: fn(&Path) -> io::Result<File>) -> io::Result<File> {
         let engine = self.engine.for_operation();
-        let file = engine.retrying("reopen", &self.path, || sys::open_write(&self.path))?;
+        let file = engine.retrying("reopen", &self.path, || open(&self.path))?;
         if let Some(birth) = &self.birth {
             let now = engine.retrying("look at", &self.path, || {
                 sys::stat_handle(&file, &self.path)
             })?;
             let same = (now.dev, now.ino) == (birth.dev, birth.ino);
-            if !same && self.place.mount.has_stable_inodes() {
+            if !same && self.place.mount.numbers_files() {
                 return Err(io::Error::other(
                     "another file has taken the staging file's name",
                 ));
@@ -200,11 +250,7 @@ impl Staging {
             return;
         }
         if let Err(e) = self.remove() {
-            tracing::warn!(
-                path = %self.path.display(),
-                error = %e,
-                "a staging file stays behind; it is hidden from listings"
-            );
+            warn_left_behind(&self.path, &e);
         }
     }
 }

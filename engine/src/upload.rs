@@ -9,12 +9,15 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::observe;
+use crate::place::Place;
+use crate::publish::Around;
+use crate::spool::Spool;
 use crate::staging::Staging;
-use crate::sys::{self, Stat, is};
-use crate::{Engine, Mode, Version, dirs, publish};
+use crate::sys::{self, Stat, is, same_error};
+use crate::{Engine, Mode, Version, dirs, publish, spool};
 
 /// What is read at once where data is copied or read back.
-const COPY_BUFFER: usize = 1 << 20;
+pub(crate) const COPY_BUFFER: usize = 1 << 20;
 
 /// A write to one destination, by parts in any order and in parallel.
 ///
@@ -36,12 +39,78 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    staging: Staging,
+    stage: Stage,
     file: Handle,
+    /// What all of it was copied from: proof of what the file holds, where parts have no hashes.
+    copied_from: Option<(File, PathBuf)>,
     /// A handle went stale: what was written through it may not have arrived.
     was_stale: bool,
     /// A publish was tried: what became of it may not be known.
     was_tried: bool,
+}
+
+/// Where the bytes wait.
+#[derive(Debug)]
+enum Stage {
+    /// Next to the destination, to be renamed to it.
+    Beside(Staging),
+    /// On a local disk, to be written to it.
+    Spooled(Spool),
+}
+
+impl Stage {
+    fn dest(&self) -> &Path {
+        match self {
+            Self::Beside(staging) => staging.dest(),
+            Self::Spooled(spool) => &spool.dest,
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Beside(staging) => staging.path(),
+            Self::Spooled(spool) => &spool.path,
+        }
+    }
+
+    fn place(&self) -> &Place {
+        match self {
+            Self::Beside(staging) => staging.place(),
+            Self::Spooled(spool) => &spool.place,
+        }
+    }
+
+    /// A file on a local disk: its handle does not go stale, and nothing is to be removed.
+    fn is_spooled(&self) -> bool {
+        matches!(self, Self::Spooled(_))
+    }
+
+    /// Whether it was there.
+    fn remove(&mut self) -> io::Result<bool> {
+        match self {
+            Self::Beside(staging) => staging.remove(),
+            Self::Spooled(_) => Ok(true),
+        }
+    }
+
+    fn discard(&mut self) {
+        if let Self::Beside(staging) = self {
+            staging.discard();
+        }
+    }
+
+    fn publish(
+        &mut self,
+        engine: &Engine,
+        ours: &Stat,
+        mode: Mode,
+        around: &dyn Around,
+    ) -> Result<Version> {
+        match self {
+            Self::Beside(staging) => publish::publish(engine, staging, ours, mode, around),
+            Self::Spooled(spool) => spool.publish(engine, ours.size, mode, around),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -59,15 +128,18 @@ enum Handle {
 }
 
 impl Upload {
-    pub(crate) fn begin(engine: &Engine, dest: &Path) -> Result<Self> {
-        let (staging, file) = Staging::create(engine, dest)?;
+    /// Whether it `comes_in_parts`, and so in any order.
+    pub(crate) fn begin(engine: &Engine, dest: &Path, comes_in_parts: bool) -> Result<Self> {
+        let (stage, file) = begin_stage(engine, dest, comes_in_parts)?;
+        let native = stage.place().mount.is_native();
         Ok(Self {
             shared: Arc::new(Shared {
                 engine: engine.clone(),
-                keeps_hashes: !staging.place().mount.is_native(),
+                keeps_hashes: !native && !stage.is_spooled(),
                 state: Mutex::new(State {
-                    staging,
-                    file: Handle::Open(Arc::new(file)),
+                    stage,
+                    file: Handle::Open(file),
+                    copied_from: None,
                     was_stale: false,
                     was_tried: false,
                 }),
@@ -90,7 +162,13 @@ impl Upload {
     /// Called again after it was published, it says again which version that is.
     pub fn complete(&self, mode: Mode) -> Result<Version> {
         self.shared
-            .complete(&self.shared.engine.for_operation(), mode)
+            .complete(&self.shared.engine.for_operation(), mode, None)
+    }
+
+    /// As [`Upload::complete`], with what else is to happen while the path is locked.
+    pub(crate) fn complete_around(&self, mode: Mode, around: &dyn Around) -> Result<Version> {
+        self.shared
+            .complete(&self.shared.engine.for_operation(), mode, Some(around))
     }
 
     /// Removes what was written so far.
@@ -104,36 +182,69 @@ impl Upload {
         if matches!(state.file, Handle::Published(_) | Handle::Aborted) {
             return Err(state.over("abort the upload to"));
         }
-        let removed = state.staging.remove();
+        let removed = state.stage.remove();
         if let Ok(was_there) = removed {
             state.file = Handle::Aborted;
             if !was_there && state.was_tried {
                 let e = io::Error::other("its staging file is gone: it may have been published");
-                return Err(Error::new("abort the upload to", state.staging.dest(), e)
+                return Err(Error::new("abort the upload to", state.stage.dest(), e)
                     .hint("look at the destination"));
             }
         }
         removed
             .map(|_| ())
-            .map_err(|e| Error::new("delete file", state.staging.path(), e))
+            .map_err(|e| Error::new("delete file", state.stage.path(), e))
     }
 
     /// Copies all of `source`, which holds `len` bytes, as this upload's only part.
-    pub(crate) fn fill_from(&self, source: &File, source_path: &Path, len: u64) -> Result<()> {
+    pub(crate) fn fill_from(&self, source: File, source_path: &Path, len: u64) -> Result<()> {
         let part = self.part(len);
-        if self.shared.keeps_hashes {
-            part.writer().write_from(source, source_path)?;
-        } else {
-            let (file, path) = self.shared.open_file()?;
-            let copied = sys::copy_data(source, &file, &path)
-                .map_err(|e| Error::new("copy data to file", &path, e))?;
-            if copied != len {
-                return Err(short_of(&path, len, copied));
+        let (file, path) = self.shared.open_file()?;
+        if let Err(e) = sys::copy_permissions(&source, &file) {
+            tracing::debug!(path = %path.display(), error = %e, "the permissions were not copied");
+        }
+        let copied = sys::copy_in_kernel(&source, &file, &path, len).or_else(|e| {
+            match is::stale(&e) || is::interrupted(&e) {
+                true => Ok(0),
+                false => Err(Error::new("copy data to file", &path, e)),
             }
+        })?;
+        drop(file);
+        if copied == len {
+            self.shared.state.lock().copied_from = Some((source, source_path.to_owned()));
+        } else {
+            // From the beginning: the hash is of all of it.
+            part.writer().write_from(&source, source_path)?;
         }
         part.is_written();
         Ok(())
     }
+}
+
+/// Makes the file that the bytes go to first.
+fn begin_stage(engine: &Engine, dest: &Path, comes_in_parts: bool) -> Result<(Stage, Arc<File>)> {
+    let spooled = |place| -> Result<_> {
+        let spool = Spool::create(engine, dest, place)?;
+        let file = Arc::clone(&spool.file);
+        Ok((Stage::Spooled(spool), file))
+    };
+    // A directory that is missing is made with the staging file.
+    let known = engine.locate(dest).ok();
+    if let Some(place) = known.as_ref().filter(|place| !place.mount.rename.may()) {
+        return spooled(place.clone());
+    }
+    let (mut staging, mut file) = Staging::create(engine, dest, known)?;
+    let place = staging.place().clone();
+    if !place.mount.rename.may() {
+        return spooled(place);
+    }
+    if comes_in_parts && place.mount.may_lack_rename() {
+        match staging.learn_rename(file)? {
+            Some(learned) => (staging, file) = learned,
+            None => return spooled(place),
+        }
+    }
+    Ok((Stage::Beside(staging), Arc::new(file)))
 }
 
 impl Drop for Upload {
@@ -142,7 +253,7 @@ impl Drop for Upload {
         let mut state = self.shared.state.lock();
         if !matches!(state.file, Handle::Published(_) | Handle::Aborted) {
             state.file = Handle::Aborted;
-            state.staging.discard();
+            state.stage.discard();
         }
     }
 }
@@ -295,7 +406,7 @@ impl Shared {
     fn open_file(&self) -> Result<(Arc<File>, PathBuf)> {
         let state = self.state.lock();
         match &state.file {
-            Handle::Open(file) => Ok((Arc::clone(file), state.staging.path().to_owned())),
+            Handle::Open(file) => Ok((Arc::clone(file), state.stage.path().to_owned())),
             _ => Err(state.over("write a part of")),
         }
     }
@@ -305,10 +416,11 @@ impl Shared {
         let mut state = self.state.lock();
         match &state.file {
             Handle::Open(file) if Arc::ptr_eq(file, stale) => {
-                let fresh = state
-                    .staging
-                    .reopen()
-                    .map_err(|e| Error::new("reopen", state.staging.path(), e))?;
+                let fresh = match &state.stage {
+                    Stage::Beside(staging) => staging.reopen(),
+                    Stage::Spooled(_) => Err(same_error::not_found()),
+                };
+                let fresh = fresh.map_err(|e| Error::new("reopen", state.stage.path(), e))?;
                 let fresh = Arc::new(fresh);
                 state.file = Handle::Open(Arc::clone(&fresh));
                 state.was_stale = true;
@@ -319,28 +431,39 @@ impl Shared {
         }
     }
 
-    fn complete(&self, engine: &Engine, mode: Mode) -> Result<Version> {
+    fn complete(
+        &self,
+        engine: &Engine,
+        mode: Mode,
+        around: Option<&dyn Around>,
+    ) -> Result<Version> {
         let state = &mut *self.state.lock();
         if matches!(state.file, Handle::Open(_) | Handle::Sealed(_)) {
-            let dest = state.staging.dest();
+            let dest = state.stage.dest();
             let accepted = self
                 .ledger
                 .lock()
                 .settled()
                 .map_err(|e| Error::new("complete the upload to", dest, e))?;
-            if let Handle::Open(_) = &state.file {
-                let sealed = self.seal(engine, state, accepted)?;
+            if let Handle::Open(file) = &state.file {
+                let sealed = match &state.stage {
+                    Stage::Spooled(spool) => spooled(file, &spool.path, accepted)?,
+                    Stage::Beside(_) => self.seal(engine, state, accepted)?,
+                };
                 state.file = Handle::Sealed(sealed);
             }
         }
         if let Handle::Sealed(ours) = &state.file {
             let ours = *ours;
             state.was_tried = true;
-            let version = publish::publish(engine, &mut state.staging, &ours, mode)?;
+            let place = state.stage.place().clone();
+            let alone = publish::Alone(&place);
+            let around = around.unwrap_or(&alone);
+            let version = state.stage.publish(engine, &ours, mode, around)?;
             state.file = Handle::Published(version);
             if engine.fsync {
-                let dest = state.staging.dest();
-                dirs::sync_parent(engine, dest).map_err(|e| {
+                let dest = state.stage.dest();
+                dirs::sync_parent(engine, &place.mount, dest).map_err(|e| {
                     state.file = Handle::Lost;
                     Error::new("sync data to disk for", dest, e)
                         .hint("the object is in place, but may not survive a power failure")
@@ -358,20 +481,18 @@ impl Shared {
         let Handle::Open(shared_file) = std::mem::replace(&mut state.file, Handle::Lost) else {
             unreachable!("only an open file is sealed");
         };
+        let Stage::Beside(staging) = &state.stage else {
+            unreachable!("a spooled file is not closed");
+        };
         // The account is settled, so no part holds it.
         let mut file = match Arc::try_unwrap(shared_file) {
             Ok(file) => file,
             Err(shared_file) => {
                 state.file = Handle::Open(shared_file);
                 let e = io::Error::new(io::ErrorKind::ResourceBusy, "a part is being written");
-                return Err(Error::new(
-                    "complete the upload to",
-                    state.staging.dest(),
-                    e,
-                ));
+                return Err(Error::new("complete the upload to", staging.dest(), e));
             }
         };
-        let staging = &state.staging;
         let path = staging.path();
         let native = staging.place().mount.is_native();
         let mut in_doubt = None;
@@ -413,8 +534,9 @@ impl Shared {
             }
             in_doubt = Some(e);
         }
-        if in_doubt.is_some() || (state.was_stale && self.keeps_hashes) {
-            self.verify(staging, accepted)
+        let may_be_lost = state.was_stale && !native;
+        if in_doubt.is_some() || may_be_lost {
+            self.verify(staging, state.copied_from.as_ref(), accepted)
                 .map_err(|e| Error::new("verify what was written to", path, e))?;
         }
         if let Some(doubt) = in_doubt {
@@ -436,7 +558,12 @@ impl Shared {
 
     /// After a handle that went stale, or a close that did not tell: asks the device or the server whether the file holds what
     /// was written.
-    fn verify(&self, staging: &Staging, accepted: u64) -> io::Result<()> {
+    fn verify(
+        &self,
+        staging: &Staging,
+        copied_from: Option<&(File, PathBuf)>,
+        accepted: u64,
+    ) -> io::Result<()> {
         let path = staging.path();
         let file = staging.open()?;
         let size = sys::stat_handle(&file, path)?.size;
@@ -447,6 +574,14 @@ impl Shared {
         }
         sys::sync(&file, path)?;
         sys::forget_cached(&file);
+        if let Some((source, source_path)) = copied_from {
+            let engine = self.engine.for_operation();
+            let same = spool::same_bytes(&engine, (source, source_path), (&file, path), size)?;
+            return match same {
+                true => sys::close(file, path),
+                false => Err(io::Error::other("it does not hold the bytes of its source")),
+            };
+        }
         let ledger = self.ledger.lock();
         if !ledger.has_all_hashes() {
             return Err(io::Error::other(
@@ -488,7 +623,17 @@ impl State {
             Handle::Lost => "its data was lost, as an earlier error said; write it anew",
             Handle::Aborted => "Upload aborted",
         };
-        Error::new(step, self.staging.dest(), io::Error::other(why))
+        Error::new(step, self.stage.dest(), io::Error::other(why))
+    }
+}
+
+/// What a spooled file is, once all of it is there.
+fn spooled(file: &File, path: &Path, accepted: u64) -> Result<Stat> {
+    let stat =
+        sys::stat_handle(file, path).map_err(|e| Error::new("access metadata for", path, e))?;
+    match stat.size == accepted {
+        true => Ok(stat),
+        false => Err(wrong_size(path, accepted, stat.size)),
     }
 }
 

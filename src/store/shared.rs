@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use object_store_localfs_engine::{
-    Engine, Error as EngineError, ErrorKind, Mode, Recoveries, RetryPolicy, Upload, Version,
+    Engine, Error as EngineError, ErrorKind, Exclusion, Mode, MountFacts, Recoveries, RetryPolicy,
+    Upload, Version,
 };
 
 use super::path::Path;
@@ -121,6 +122,32 @@ impl LocalFileSystem {
     pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
         self.engine = self.engine.with_retry(retry);
         self
+    }
+
+    /// The weakest exclusion that "only if nothing is there" accepts (`PutMode::Create`, copies and
+    /// renames likewise) on a mount with neither an exclusive rename nor hard links. There a lock
+    /// decides, which only this crate's writers heed. By default it excludes the other processes of
+    /// this host; a mount that cannot do even that answers `NotSupported`.
+    ///
+    /// A mount that creates exclusively by itself always does.
+    pub fn with_exclusive_create(mut self, weakest: Exclusion) -> Self {
+        self.engine = self.engine.with_exclusive_create(weakest);
+        self
+    }
+
+    /// The local directory in which uploads are collected whose mount cannot rename, by default
+    /// [`std::env::temp_dir`]. It needs room for all of them that are in progress; what is there has
+    /// no name, and is gone with the process.
+    pub fn with_spool_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.engine = self.engine.with_spool_dir(dir.into());
+        self
+    }
+
+    /// What is known so far of the mount of this store's root. Nothing is written to learn more.
+    pub async fn mount_facts(&self) -> Result<MountFacts> {
+        let engine = self.engine.clone();
+        let root = self.root.clone().unwrap_or_else(|| PathBuf::from("."));
+        blocking(move || engine.mount_facts(&root)).await
     }
 
     /// What this store and its clones recovered from so far. Each recovery is also a `tracing`

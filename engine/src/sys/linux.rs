@@ -1,12 +1,15 @@
 //! What only Linux has: renameat2, statx with the id of the mount, mountinfo.
 
 use std::ffi::{CString, OsString};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
+use super::unix::Unlock;
 use super::{DirStat, MountInfo};
 
 // From linux/stat.h, here because a libc of a user's lock file may be too old to have them.
@@ -126,7 +129,7 @@ pub(in crate::sys) fn mount_info(path: &Path, dir: &DirStat) -> Option<MountInfo
 
 /// One walk of the path and one look at /proc, where realpath(3) asks about every component.
 pub(in crate::sys) fn canonical_dir(path: &Path) -> io::Result<PathBuf> {
-    let dir = std::fs::OpenOptions::new()
+    let dir = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
         .open(path)?;
@@ -135,6 +138,174 @@ pub(in crate::sys) fn canonical_dir(path: &Path) -> io::Result<PathBuf> {
         // No /proc.
         Err(_) => std::fs::canonicalize(path),
     }
+}
+
+/// Without a name where the file system can (O_TMPFILE, open(2)), else with one for a moment.
+pub(in crate::sys) fn create_unnamed(path: &Path) -> io::Result<File> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let unnamed = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(libc::O_TMPFILE)
+        .open(dir);
+    match unnamed {
+        Err(e)
+            if matches!(
+                e.raw_os_error(),
+                Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)
+            ) => {}
+        done => return done,
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .create_new(true)
+        .open(path)?;
+    std::fs::remove_file(path)?;
+    Ok(file)
+}
+
+/// Shared extents, else copy_file_range(2), for as long as they go: the rest is the caller's.
+pub(in crate::sys) fn copy_in_kernel(from: &File, to: &File, len: u64) -> io::Result<u64> {
+    // ioctl_ficlone(2); linux/fs.h: _IOW(0x94, 9, int). musl's libc crate may lack the name.
+    const FICLONE: u32 = 0x4004_9409;
+    let (from, to) = (from.as_raw_fd(), to.as_raw_fd());
+    // SAFETY: two open descriptors; the call takes no pointer.
+    if unsafe { libc::ioctl(to, FICLONE as _, from) } == 0 {
+        return Ok(len);
+    }
+    let (mut read_at, mut written_at) = (0_i64, 0_i64);
+    while (written_at as u64) < len {
+        // At most 2 GiB are copied by one call.
+        let rest = (len - written_at as u64).min(1 << 30) as usize;
+        // SAFETY: two open descriptors and two offsets that outlive the call. By number, because
+        // glibc had no wrapper before 2.27.
+        let copied = unsafe {
+            libc::syscall(
+                libc::SYS_copy_file_range,
+                from,
+                &raw mut read_at,
+                to,
+                &raw mut written_at,
+                rest,
+                0_u32,
+            )
+        };
+        match copied {
+            // The end; some file systems say so at once, of files that have bytes (copy_file_range
+            // (2), "BUGS").
+            0 => break,
+            -1 => match io::Error::last_os_error() {
+                e if e.kind() == io::ErrorKind::Interrupted => {}
+                e if super::is::full(&e) => return Err(e),
+                // The file systems cannot, or something passes: the other way will tell.
+                _ => break,
+            },
+            _ => {}
+        }
+    }
+    Ok(written_at as u64)
+}
+
+/// This host's lock file: one, empty for ever, of which paths lock bytes, so that nothing piles up
+/// and nothing is left locked. Opened anew for each lock, since a lock belongs to the open file
+/// and a forked child would share it. Its name is hidden by every version of object_store.
+pub(crate) const HOST_LOCK_FILE: &str = "object_store_localfs#1";
+
+/// Not by TMPDIR: all processes must come to the same.
+const HOST_LOCK_DIRS: [&str; 2] = ["/dev/shm", "/tmp"];
+
+fn open_host_lock_file() -> io::Result<File> {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for dir in HOST_LOCK_DIRS.map(Path::new) {
+        let path = dir.join(HOST_LOCK_FILE);
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true);
+            options.custom_flags(libc::O_NOFOLLOW).open(&path)
+        };
+        let opened = match open() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                make_host_lock_file(dir, &path).and_then(|()| open())
+            }
+            opened => opened,
+        };
+        match opened {
+            Ok(file) => return Ok(file),
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
+}
+
+/// For all users, whatever this one's umask: it has its mode before it has its name.
+fn make_host_lock_file(dir: &Path, path: &Path) -> io::Result<()> {
+    let draft = crate::staging::private_path(&dir.join("draft"));
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&draft)?;
+    let made = file
+        .set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
+        .and_then(|()| std::fs::hard_link(&draft, path));
+    let _ = std::fs::remove_file(&draft);
+    match made {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+/// A lock of an open file description (fcntl_locking(2)): of this handle, not of the process.
+pub(in crate::sys) fn lock_on_host(byte: u64) -> io::Result<Unlock> {
+    // A file that was removed meanwhile locks nobody out.
+    const REMOVED: u32 = 10;
+    let byte = (byte & libc::off_t::MAX as u64) as libc::off_t;
+    for _ in 0..REMOVED {
+        let file = open_host_lock_file()?;
+        set_lock(&file, byte, libc::F_WRLCK)?;
+        if file.metadata()?.nlink() > 0 {
+            return Ok(Unlock::Byte(file, byte));
+        }
+    }
+    Err(io::Error::other("the host's lock file is being removed"))
+}
+
+pub(in crate::sys) fn unlock_byte(file: &File, byte: libc::off_t) {
+    let _ = set_lock(file, byte, libc::F_UNLCK);
+}
+
+fn set_lock(file: &File, byte: libc::off_t, kind: libc::c_int) -> io::Result<()> {
+    // SAFETY: all zeroes is a struct flock, whatever fields a platform adds.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = kind as libc::c_short;
+    lock.l_whence = libc::SEEK_SET as libc::c_short;
+    lock.l_start = byte;
+    lock.l_len = 1;
+    // SAFETY: an open descriptor, and a struct flock that outlives the call.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &lock) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The file tells by poll(2) that the table has changed since it was last asked
+/// (proc_pid_mounts(5)).
+pub(in crate::sys) fn mounts_changed() -> bool {
+    static TABLE: LazyLock<Option<File>> =
+        LazyLock::new(|| File::open("/proc/self/mountinfo").ok());
+    let Some(table) = &*TABLE else {
+        return true;
+    };
+    let mut poll = libc::pollfd {
+        fd: table.as_raw_fd(),
+        events: libc::POLLPRI,
+        revents: 0,
+    };
+    // SAFETY: one pollfd, which outlives the call.
+    let answered = unsafe { libc::poll(&mut poll, 1, 0) };
+    answered < 0 || poll.revents != 0
 }
 
 struct MountLine {
@@ -152,12 +323,18 @@ fn parse_mountinfo_line(line: &[u8]) -> Option<MountLine> {
     let dev = libc::makedev(major.parse().ok()?, minor.parse().ok()?);
     let root = unescape(fields.next()?);
     let mount_point = unescape(fields.next()?);
-    let fs_type = text(fields.skip_while(|f| *f != b"-").nth(1)?)?.to_owned();
+    let of_mount = text(fields.next()?)?;
+    let mut fields = fields.skip_while(|f| *f != b"-").skip(1);
+    let fs_type = text(fields.next()?)?.to_owned();
+    let source = fields.next().map(unescape).unwrap_or_default();
+    let of_fs = fields.next().and_then(text).unwrap_or_default();
     Some(MountLine {
         id,
         dev,
         info: MountInfo {
             fs_type,
+            source: source.to_string_lossy().into_owned(),
+            options: format!("{of_mount},{of_fs}"),
             mount_point,
             root,
         },
@@ -207,6 +384,8 @@ mod tests {
         assert_eq!(m.id, 36);
         assert_eq!(m.dev, libc::makedev(98, 3));
         assert_eq!(m.info.fs_type, "fuse.sshfs");
+        assert_eq!(m.info.source, "me@host:/");
+        assert_eq!(m.info.options, "rw,noatime,rw");
         assert_eq!(m.info.mount_point, Path::new("/with space"));
         assert_eq!(m.info.root, Path::new("/mnt1"));
     }

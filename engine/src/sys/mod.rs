@@ -51,26 +51,46 @@ pub(crate) struct DirStat {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct MountInfo {
     pub(crate) fs_type: String,
+    /// What is mounted.
+    pub(crate) source: String,
+    /// Of the mount and of the file system, with commas between.
+    pub(crate) options: String,
     /// Where it is mounted.
     pub(crate) mount_point: std::path::PathBuf,
     /// Which directory of the file system is mounted there: not `/` for a bind mount.
     pub(crate) root: std::path::PathBuf,
 }
 
-/// Creates a staging file: it must not be there yet.
+/// Creates a file for writing, which must not be there yet. Never for reading too: a mount of a
+/// bucket may refuse that.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     around(Call::new(Op::Create, path), || {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(path)
+        OpenOptions::new().write(true).create_new(true).open(path)
     })
 }
 
 pub(crate) fn open_write(path: &Path) -> io::Result<File> {
     around(Call::new(Op::Open, path), || {
-        OpenOptions::new().read(true).write(true).open(path)
+        OpenOptions::new().write(true).open(path)
+    })
+}
+
+/// Opens an empty file for writing: created, or what was there is cut off.
+pub(crate) fn create_or_truncate(path: &Path) -> io::Result<File> {
+    around(Call::new(Op::Open, path), || {
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)
+    })
+}
+
+/// A file for writing and reading that has no name and goes with its last handle. Where the system
+/// has no such files it is at `path` for a moment.
+pub(crate) fn create_unnamed(path: &Path) -> io::Result<File> {
+    around(Call::new(Op::Create, path), || {
+        platform::create_unnamed(path)
     })
 }
 
@@ -104,26 +124,35 @@ pub(crate) fn read_at(file: &File, path: &Path, buf: &mut [u8], offset: u64) -> 
     })
 }
 
-/// Copies all of `from` into `to`, inside the kernel or on the server where that is possible
-/// (`copy_file_range(2)`, which shares extents on btrfs and xfs).
-pub(crate) fn copy_data(mut from: &File, mut to: &File, path: &Path) -> io::Result<u64> {
-    around(Call::new(Op::Write, path), || io::copy(&mut from, &mut to))
+/// Copies `len` bytes of `from` into the empty file `to` without passing them through this
+/// process: shared extents (ioctl_ficlonerange(2)), else inside the kernel or on the server
+/// (copy_file_range(2)). Says how many bytes that were; what is missing is to be written.
+pub(crate) fn copy_in_kernel(from: &File, to: &File, path: &Path, len: u64) -> io::Result<u64> {
+    around(Call::new(Op::CopyRange, path), || {
+        platform::copy_in_kernel(from, to, len)
+    })
+}
+
+/// Gives `to` the permissions of `from`.
+pub(crate) fn copy_permissions(from: &File, to: &File) -> io::Result<()> {
+    to.set_permissions(from.metadata()?.permissions())
+}
+
+/// Sets the mtime of the file at `path`.
+pub(crate) fn set_modified(path: &Path, modified: SystemTime) -> io::Result<()> {
+    around(Call::new(Op::SetTimes, path), || {
+        platform::set_modified(path, modified)
+    })
 }
 
 pub(crate) fn sync(file: &File, path: &Path) -> io::Result<()> {
     around(Call::new(Op::Sync, path), || file.sync_all())
 }
 
-/// Makes the entries of a directory durable. A no-op where directories cannot be opened, and no
-/// error where the file system has no such thing: fsync(2) gives EINVAL, and EBADF and ENOTSUP
-/// are seen on network mounts.
+/// Makes the entries of a directory durable. A no-op where directories cannot be opened. An error
+/// for which [`is::unsupported_sync`] holds says that the file system has no such thing.
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
-    around(Call::new(Op::SyncDir, path), || {
-        match platform::sync_dir(path) {
-            Err(e) if is::unsupported_sync(&e) => Ok(()),
-            done => done,
-        }
-    })
+    around(Call::new(Op::SyncDir, path), || platform::sync_dir(path))
 }
 
 /// Drops what the page cache holds of a synced file, so that the next read asks the device or the
@@ -199,6 +228,39 @@ pub(crate) fn may_write_dir(path: &Path) -> bool {
 /// The mount that the directory `path` lies on, or `None` where the system does not tell.
 pub(crate) fn mount_info(path: &Path, dir: &DirStat) -> Option<MountInfo> {
     platform::mount_info(path, dir)
+}
+
+/// An advisory lock, held by the kernel until this is dropped or the process is gone.
+#[derive(Debug)]
+pub(crate) struct HeldLock(Option<platform::Unlock>);
+
+impl Drop for HeldLock {
+    fn drop(&mut self) {
+        if let Some(unlock) = self.0.take() {
+            platform::unlock(unlock);
+        }
+    }
+}
+
+/// Locks a byte of this host's lock file, for `path`. Never waits: an error for which
+/// [`is::locked`] holds says that somebody has it.
+pub(crate) fn lock_on_host(byte: u64, path: &Path) -> io::Result<HeldLock> {
+    around(Call::new(Op::Lock, path), || {
+        platform::lock_on_host(byte).map(|lock| HeldLock(Some(lock)))
+    })
+}
+
+/// Locks the directory `path` as a whole, by flock(2). Never waits.
+pub(crate) fn lock_dir(path: &Path) -> io::Result<HeldLock> {
+    around(Call::new(Op::Lock, path), || {
+        platform::lock_dir(path).map(|lock| HeldLock(Some(lock)))
+    })
+}
+
+/// Whether the table of mounts has changed since this was last asked. Always no where the system
+/// does not tell.
+pub(crate) fn mounts_changed() -> bool {
+    platform::mounts_changed()
 }
 
 /// The directory's path with no symlink in it.

@@ -1,18 +1,23 @@
 //! POSIX, by std and libc. What only Linux has is in `linux.rs`.
 
+use std::ffi::CString;
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::SystemTime;
 
 use super::Stat;
 #[cfg(not(target_os = "linux"))]
 use super::{DirStat, MountInfo};
 
 #[cfg(target_os = "linux")]
-pub(super) use super::linux::{canonical_dir, mount_info, rename_exclusive, stat_dir};
+pub(super) use super::linux::{
+    canonical_dir, copy_in_kernel, create_unnamed, lock_on_host, mount_info, mounts_changed,
+    rename_exclusive, stat_dir,
+};
 
 /// What an error number means to us.
 pub(crate) mod is {
@@ -81,6 +86,33 @@ pub(crate) mod is {
     /// Not an answer to these names, but to the call.
     pub(crate) fn no_such_call(e: &io::Error) -> bool {
         any_of(e, &[libc::ENOSYS, libc::EOPNOTSUPP, libc::ENOTSUP])
+    }
+
+    /// The mount has no rename at all: ENOSYS from FUSE servers without it (mountpoint-s3),
+    /// EOPNOTSUPP from others (Databricks Volumes).
+    pub(crate) fn no_rename(e: &io::Error) -> bool {
+        no_such_call(e)
+    }
+
+    /// The two names are on two mounts, or on two layers of one (overlayfs.rst, "renaming
+    /// directories"; two bind mounts of one file system as well, rename(2)).
+    pub(crate) fn cross_device(e: &io::Error) -> bool {
+        any_of(e, &[libc::EXDEV])
+    }
+
+    /// Somebody has it open or uses it.
+    pub(crate) fn busy(e: &io::Error) -> bool {
+        any_of(e, &[libc::EBUSY, libc::ETXTBSY])
+    }
+
+    /// A lock that somebody else holds (flock(2), fcntl(2)).
+    pub(crate) fn locked(e: &io::Error) -> bool {
+        any_of(e, &[libc::EWOULDBLOCK, libc::EAGAIN])
+    }
+
+    /// No room, of whichever kind: not to be met by another way of writing.
+    pub(crate) fn full(e: &io::Error) -> bool {
+        any_of(e, &[libc::ENOSPC, libc::EDQUOT, libc::EFBIG])
     }
 
     /// link(2): EPERM where the file system has no hard links; FUSE servers also answer ENOSYS
@@ -163,7 +195,6 @@ pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
 pub(super) fn forget_cached(file: &File) {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     {
-        use std::os::fd::AsRawFd;
         // SAFETY: the descriptor is open for as long as `file` is borrowed; the call takes no
         // pointer, and its failure changes nothing.
         unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
@@ -173,7 +204,7 @@ pub(super) fn forget_cached(file: &File) {
 }
 
 pub(super) fn may_write_dir(path: &Path) -> bool {
-    let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
         return true;
     };
     // SAFETY: `path` is a NUL-terminated string that outlives the call.
@@ -208,8 +239,128 @@ pub(super) fn rename_exclusive(_from: &Path, _to: &Path) -> io::Result<()> {
     Err(io::Error::from_raw_os_error(libc::ENOSYS))
 }
 
-/// Not asked yet: every mount counts as one that is not native, which costs looks, not promises.
 #[cfg(not(target_os = "linux"))]
+pub(super) fn create_unnamed(path: &Path) -> io::Result<File> {
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path)?;
+    std::fs::remove_file(path)?;
+    Ok(file)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn copy_in_kernel(_from: &File, _to: &File, _len: u64) -> io::Result<u64> {
+    Ok(0)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn mounts_changed() -> bool {
+    false
+}
+
+/// By statfs(2), which names the file system's type, unlike Linux's.
+#[cfg(any(target_os = "macos", target_os = "ios", target_os = "freebsd"))]
+pub(super) fn mount_info(path: &Path, _dir: &DirStat) -> Option<MountInfo> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    let mut out = std::mem::MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: `path` is NUL-terminated and outlives the call, `out` is a struct statfs.
+    if unsafe { libc::statfs(path.as_ptr(), out.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: zeroed above, and filled in by the kernel.
+    let out = unsafe { out.assume_init() };
+    let text = |field: &[libc::c_char]| {
+        let bytes: Vec<u8> = field
+            .iter()
+            .map(|c| *c as u8)
+            .take_while(|b| *b != 0)
+            .collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    Some(MountInfo {
+        fs_type: text(&out.f_fstypename),
+        source: text(&out.f_mntfromname),
+        options: String::new(),
+        mount_point: text(&out.f_mntonname).into(),
+        root: "/".into(),
+    })
+}
+
+/// Not asked: every mount counts as one that is not native, which costs looks, not promises.
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "macos",
+    target_os = "ios",
+    target_os = "freebsd"
+)))]
 pub(super) fn mount_info(_path: &Path, _dir: &DirStat) -> Option<MountInfo> {
     None
+}
+
+/// What a lock is undone by.
+#[derive(Debug)]
+pub(super) enum Unlock {
+    #[cfg(target_os = "linux")]
+    Byte(File, libc::off_t),
+    Whole(File),
+}
+
+/// Undone, not only closed: a child that was forked meanwhile has the handle too.
+pub(super) fn unlock(lock: Unlock) {
+    match lock {
+        #[cfg(target_os = "linux")]
+        Unlock::Byte(file, byte) => super::linux::unlock_byte(&file, byte),
+        Unlock::Whole(file) => {
+            // SAFETY: an open descriptor; the call takes no pointer.
+            unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
+        }
+    }
+}
+
+pub(super) fn lock_dir(path: &Path) -> io::Result<Unlock> {
+    let dir = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY)
+        .open(path)?;
+    // SAFETY: an open descriptor; the call takes no pointer.
+    match unsafe { libc::flock(dir.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } {
+        0 => Ok(Unlock::Whole(dir)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The directory's own lock must do: macOS and the BSDs have no locks of an open file.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn lock_on_host(_byte: u64) -> io::Result<Unlock> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(super) fn set_modified(path: &Path, modified: SystemTime) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let time = timespec(modified)?;
+    let keep = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: libc::UTIME_OMIT,
+    };
+    // SAFETY: `path` is NUL-terminated, and both outlive the call.
+    let rc = unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), [keep, time].as_ptr(), 0) };
+    match rc {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn timespec(time: SystemTime) -> io::Result<libc::timespec> {
+    let out_of_range = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    let since_1970 = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let mut out = libc::timespec {
+        tv_sec: since_1970.as_secs().try_into().map_err(out_of_range)?,
+        tv_nsec: 0,
+    };
+    out.tv_nsec = since_1970.subsec_nanos() as _;
+    Ok(out)
 }

@@ -77,6 +77,28 @@ pub(crate) mod is {
         unsupported_rename_flags(e)
     }
 
+    pub(crate) fn no_rename(e: &io::Error) -> bool {
+        any_of(e, &[ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED])
+    }
+
+    pub(crate) fn cross_device(e: &io::Error) -> bool {
+        any_of(e, &[ERROR_NOT_SAME_DEVICE])
+    }
+
+    pub(crate) fn busy(e: &io::Error) -> bool {
+        any_of(e, &[ERROR_SHARING_VIOLATION])
+    }
+
+    pub(crate) fn locked(_e: &io::Error) -> bool {
+        false
+    }
+
+    pub(crate) fn full(e: &io::Error) -> bool {
+        const ERROR_HANDLE_DISK_FULL: i32 = 39;
+        const ERROR_DISK_FULL: i32 = 112;
+        any_of(e, &[ERROR_HANDLE_DISK_FULL, ERROR_DISK_FULL])
+    }
+
     pub(crate) fn unsupported_link(e: &io::Error) -> bool {
         any_of(e, &[ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED])
     }
@@ -147,6 +169,48 @@ pub(super) fn close(file: File) -> io::Result<()> {
 /// Directories cannot be portably opened and synced.
 pub(super) fn sync_dir(_path: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// Without a name that stays: it goes with its last handle (CreateFileW).
+pub(super) fn create_unnamed(path: &Path) -> io::Result<File> {
+    use std::os::windows::fs::OpenOptionsExt;
+    const FILE_FLAG_DELETE_ON_CLOSE: u32 = 0x0400_0000;
+    std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .custom_flags(FILE_FLAG_DELETE_ON_CLOSE)
+        .open(path)
+}
+
+/// CopyFileExW takes names, not handles.
+pub(super) fn copy_in_kernel(_from: &File, _to: &File, _len: u64) -> io::Result<u64> {
+    Ok(0)
+}
+
+pub(super) fn set_modified(path: &Path, modified: std::time::SystemTime) -> io::Result<()> {
+    let file = std::fs::OpenOptions::new().write(true).open(path)?;
+    file.set_modified(modified)
+}
+
+/// No lock that excludes other processes is needed: NTFS has exclusive steps.
+#[derive(Debug)]
+pub(super) enum Unlock {}
+
+pub(super) fn unlock(lock: Unlock) {
+    match lock {}
+}
+
+pub(super) fn lock_dir(_path: &Path) -> io::Result<Unlock> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(super) fn lock_on_host(_byte: u64) -> io::Result<Unlock> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(super) fn mounts_changed() -> bool {
+    false
 }
 
 pub(super) fn forget_cached(_file: &File) {}
