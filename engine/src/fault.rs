@@ -17,7 +17,7 @@ pub enum Op {
     Write,
     /// Copying between two files inside the kernel.
     CopyRange,
-    /// Reading a staging file back.
+    /// Reading a file.
     Read,
     /// fsync of a file.
     Sync,
@@ -31,7 +31,7 @@ pub enum Op {
     SetTimes,
     /// flock of a directory, or a lock of a byte in the host's lock file.
     Lock,
-    /// lstat of a path.
+    /// lstat of a path; of what a listing shows, stat.
     Stat,
     /// stat of a destination's parent directory.
     StatDir,
@@ -47,6 +47,10 @@ pub enum Op {
     CreateDir,
     /// rmdir.
     RemoveDir,
+    /// Opening a directory to list it.
+    OpenDir,
+    /// Reading the next entry of a directory, the one that is none included.
+    ReadDir,
 }
 
 /// One system call, as a hook sees it.

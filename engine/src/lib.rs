@@ -1,5 +1,5 @@
-//! The engine of `object_store_localfs`: how a file is written, copied, renamed and removed so
-//! that it holds on any mount. It knows files, not objects, and blocks the calling thread.
+//! The engine of `object_store_localfs`: how a file is written, read, listed, copied, renamed and
+//! removed so that it holds on any mount. It knows files, not objects, and blocks the calling thread.
 //!
 //! Programs use [`object_store_localfs`](https://crates.io/crates/object_store_localfs) or an
 //! `object_store` patched by its command line; both depend on this package, and cargo admits one
@@ -23,11 +23,13 @@ mod advisory;
 mod dirs;
 mod error;
 pub mod fault;
+mod list;
 mod lock;
 mod mount;
 mod observe;
 mod place;
 mod publish;
+mod read;
 mod recoveries;
 mod relocate;
 mod remove;
@@ -43,8 +45,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use error::{Error, ErrorKind, Result};
+pub use list::{Depth, Listed, Lister};
 pub use lock::PathGuard;
 pub use mount::{Known, MountFacts};
+pub use read::{FileInfo, Reader};
 pub use recoveries::Recoveries;
 pub use retry::RetryPolicy;
 pub use upload::{Part, PartWriter, Upload};
@@ -251,12 +255,22 @@ impl Engine {
         path: &Path,
         mut call: impl FnMut() -> io::Result<T>,
     ) -> io::Result<T> {
-        let first = match call() {
-            Err(e) if again(&e) => e,
-            answer => return answer,
-        };
+        match call() {
+            Err(e) if again(&e) => self.retry_after(e, again, step, path, call),
+            answer => answer,
+        }
+    }
+
+    /// Makes a call again that answered `last`.
+    fn retry_after<T>(
+        &self,
+        mut last: io::Error,
+        again: impl Fn(&io::Error) -> bool,
+        step: &'static str,
+        path: &Path,
+        mut call: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
         let mut retry = self.start_retry();
-        let mut last = first;
         while retry.again() {
             self.retried(step, path, &last);
             match call() {

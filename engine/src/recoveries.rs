@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct Recoveries {
     /// Calls made again after an error that had left nothing changed.
     pub retries: u64,
-    /// Handles of staging files that had gone stale and were opened anew.
+    /// Handles of staging files, and of objects that were read, that had gone stale and were opened
+    /// anew.
     pub reopened_handles: u64,
     /// Calls that answered with an error and had taken effect all the same: replies that were
     /// lost, each of which would have been a false failure.

@@ -1,19 +1,22 @@
 //! What only Linux has: renameat2, statx with the id of the mount, mountinfo.
 
-use std::ffi::{CString, OsString};
+use std::ffi::{CStr, CString, OsString};
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::time::{Duration, SystemTime};
 
-use super::unix::Unlock;
-use super::{DirStat, MountInfo};
+use super::unix::{Unlock, seen};
+use super::{DirStat, MountInfo, Seen, Stat};
 
 // From linux/stat.h, here because a libc of a user's lock file may be too old to have them.
 const STATX_INO: u32 = 0x100;
+/// What stat(2) tells.
+const STATX_BASIC_STATS: u32 = 0x7ff;
 /// Since Linux 5.8; the id may be used again once the mount is gone.
 const STATX_MNT_ID: u32 = 0x1000;
 /// Since Linux 6.8; the id is never used again.
@@ -24,31 +27,98 @@ const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
 #[derive(Clone, Copy)]
 struct Statx {
     mask: u32,
-    before_ino: [u32; 7],
+    before_nlink: [u32; 3],
+    nlink: u32,
+    owners: [u32; 2],
+    mode: u16,
     ino: u64,
-    before_dev: [u32; 24],
+    size: u64,
+    before_ctime: [u64; 6],
+    ctime: StatxTime,
+    mtime: StatxTime,
+    special_device: [u32; 2],
     dev_major: u32,
     dev_minor: u32,
     mount_id: u64,
     rest: [u64; 13],
 }
 
+/// `struct statx_timestamp`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct StatxTime {
+    seconds: i64,
+    nanos: u32,
+    reserved: i32,
+}
+
 const _: () = assert!(std::mem::size_of::<Statx>() == 256);
+const _: () = assert!(std::mem::offset_of!(Statx, nlink) == 16);
+const _: () = assert!(std::mem::offset_of!(Statx, mode) == 28);
 const _: () = assert!(std::mem::offset_of!(Statx, ino) == 32);
+const _: () = assert!(std::mem::offset_of!(Statx, ctime) == 96);
+const _: () = assert!(std::mem::offset_of!(Statx, mtime) == 112);
 const _: () = assert!(std::mem::offset_of!(Statx, dev_major) == 136);
 const _: () = assert!(std::mem::offset_of!(Statx, mount_id) == 144);
 
+impl Statx {
+    /// The id where it is never used again, else zero.
+    fn unique_mount_id(&self) -> u64 {
+        match self.mask & STATX_MNT_ID_UNIQUE {
+            0 => 0,
+            _ => self.mount_id,
+        }
+    }
+
+    fn seen(&self) -> Seen {
+        let dev = libc::makedev(self.dev_major, self.dev_minor);
+        let kind = u32::from(self.mode) & libc::S_IFMT;
+        Seen {
+            stat: Stat {
+                is_dir: kind == libc::S_IFDIR,
+                size: self.size,
+                modified: self.mtime.system_time(),
+                changed: (self.ctime.seconds, i64::from(self.ctime.nanos)),
+                dev,
+                ino: self.ino,
+                nlink: u64::from(self.nlink),
+            },
+            is_file: kind == libc::S_IFREG,
+            on: DirStat {
+                dev,
+                ino: self.ino,
+                mount_id: self.unique_mount_id(),
+            },
+        }
+    }
+}
+
+impl StatxTime {
+    fn system_time(&self) -> Option<SystemTime> {
+        let seconds = Duration::from_secs(self.seconds.unsigned_abs());
+        let whole = match self.seconds {
+            0.. => SystemTime::UNIX_EPOCH.checked_add(seconds),
+            _ => SystemTime::UNIX_EPOCH.checked_sub(seconds),
+        };
+        whole?.checked_add(Duration::from_nanos(u64::from(self.nanos)))
+    }
+}
+
+/// What is at `path`, symlinks followed.
 fn statx(path: &Path, mask: u32) -> io::Result<Statx> {
-    let path = c_string(path)?;
+    statx_at(libc::AT_FDCWD, &c_string(path)?, 0, mask)
+}
+
+fn statx_at(at: RawFd, path: &CStr, flags: libc::c_int, mask: u32) -> io::Result<Statx> {
     let mut out = std::mem::MaybeUninit::<Statx>::zeroed();
     // SAFETY: `path` is NUL-terminated and outlives the call; `out` is as large as the kernel's
     // struct, and any bytes are valid in it.
     let rc = unsafe {
         libc::syscall(
             libc::SYS_statx,
-            libc::AT_FDCWD,
+            at,
             path.as_ptr(),
-            libc::AT_STATX_SYNC_AS_STAT,
+            libc::AT_STATX_SYNC_AS_STAT | flags,
             mask,
             out.as_mut_ptr(),
         )
@@ -66,14 +136,9 @@ pub(in crate::sys) fn stat_dir(path: &Path) -> io::Result<DirStat> {
         Ok(s) => Ok(DirStat {
             dev: libc::makedev(s.dev_major, s.dev_minor),
             ino: s.ino,
-            mount_id: if s.mask & STATX_MNT_ID_UNIQUE != 0 {
-                s.mount_id
-            } else {
-                0
-            },
+            mount_id: s.unique_mount_id(),
         }),
-        // Before Linux 4.11, or forbidden by a seccomp filter.
-        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+        Err(e) if is_no_statx(&e) => {
             let m = std::fs::metadata(path)?;
             Ok(DirStat {
                 dev: m.dev(),
@@ -81,6 +146,28 @@ pub(in crate::sys) fn stat_dir(path: &Path) -> io::Result<DirStat> {
                 mount_id: 0,
             })
         }
+        Err(e) => Err(e),
+    }
+}
+
+/// Before Linux 4.11, or forbidden by a seccomp filter.
+fn is_no_statx(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
+}
+
+pub(in crate::sys) fn see_handle(file: &File) -> io::Result<Seen> {
+    let mask = STATX_BASIC_STATS | STATX_MNT_ID_UNIQUE;
+    match statx_at(file.as_raw_fd(), c"", libc::AT_EMPTY_PATH, mask) {
+        Ok(s) => Ok(s.seen()),
+        Err(e) if is_no_statx(&e) => file.metadata().map(|m| seen(&m)),
+        Err(e) => Err(e),
+    }
+}
+
+pub(in crate::sys) fn see(path: &Path) -> io::Result<Seen> {
+    match statx(path, STATX_BASIC_STATS | STATX_MNT_ID_UNIQUE) {
+        Ok(s) => Ok(s.seen()),
+        Err(e) if is_no_statx(&e) => std::fs::metadata(path).map(|m| seen(&m)),
         Err(e) => Err(e),
     }
 }
@@ -396,6 +483,32 @@ mod tests {
         for cut in 0..line.len() - " /dev/root rw".len() - "ext4".len() {
             assert!(parse_mountinfo_line(&line[..cut]).is_none(), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn one_call_tells_what_std_tells() {
+        let dir = std::env::temp_dir();
+        let path = dir.join(format!("localfs-seen-{}", std::process::id()));
+        std::fs::write(&path, "seven b").unwrap();
+        let file = File::open(&path).unwrap();
+        for seconds in [0, 1, 1_700_000_000] {
+            let nanos = Duration::new(seconds, 123_456_789);
+            for modified in [
+                SystemTime::UNIX_EPOCH + nanos,
+                SystemTime::UNIX_EPOCH - nanos,
+            ] {
+                file.set_modified(modified).unwrap();
+                let told = seen(&std::fs::metadata(&path).unwrap());
+                for now in [see(&path).unwrap(), see_handle(&file).unwrap()] {
+                    assert_eq!(now.stat, told.stat);
+                    assert!(now.is_file);
+                    assert_eq!(now.on.mount_id, stat_dir(&dir).unwrap().mount_id);
+                }
+            }
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(see(&dir).unwrap().stat.is_dir && !see(&dir).unwrap().is_file);
+        assert_eq!(see(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

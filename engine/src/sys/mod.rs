@@ -1,6 +1,7 @@
 //! System calls, one function each, by platform. Every one of them passes the [fault
 //! seam](crate::fault), so that a test can fail or delay it.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
@@ -59,6 +60,31 @@ pub(crate) struct MountInfo {
     pub(crate) mount_point: std::path::PathBuf,
     /// Which directory of the file system is mounted there: not `/` for a bind mount.
     pub(crate) root: std::path::PathBuf,
+}
+
+/// A file as a reader sees it: one call tells all of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) stat: Stat,
+    pub(crate) is_file: bool,
+    /// What its mount is known by.
+    pub(crate) on: DirStat,
+}
+
+/// What a directory says of an entry by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Dir,
+    Symlink,
+    /// A file, or what is to be looked at.
+    Other,
+}
+
+/// An entry of a directory.
+#[derive(Debug)]
+pub(crate) struct DirEntry {
+    pub(crate) name: OsString,
+    pub(crate) kind: Kind,
 }
 
 /// Creates a file for writing, which must not be there yet. Never for reading too: a mount of a
@@ -179,6 +205,38 @@ pub(crate) fn stat(path: &Path) -> io::Result<Stat> {
     around(Call::new(Op::Stat, path), || {
         std::fs::symlink_metadata(path).map(|m| platform::stat(&m))
     })
+}
+
+/// What an open handle's file is, and on which mount.
+pub(crate) fn see_handle(file: &File, path: &Path) -> io::Result<Seen> {
+    around(Call::new(Op::StatHandle, path), || {
+        platform::see_handle(file)
+    })
+}
+
+/// What is at `path`, symlinks followed, and on which mount.
+pub(crate) fn see(path: &Path) -> io::Result<Seen> {
+    around(Call::new(Op::Stat, path), || platform::see(path))
+}
+
+/// All entries of a directory, in the file system's order. What vanishes meanwhile may be left out.
+pub(crate) fn read_dir(path: &Path) -> io::Result<Vec<DirEntry>> {
+    let mut dir = around(Call::new(Op::OpenDir, path), || std::fs::read_dir(path))?;
+    let mut entries = Vec::new();
+    let mut next = || around(Call::new(Op::ReadDir, path), || dir.next().transpose());
+    while let Some(entry) = next()? {
+        // Another call only where the file system does not say.
+        let kind = match entry.file_type() {
+            Ok(kind) if kind.is_dir() => Kind::Dir,
+            Ok(kind) if kind.is_symlink() => Kind::Symlink,
+            Ok(_) => Kind::Other,
+            Err(e) if is::not_found(&e) => continue,
+            Err(e) => return Err(e),
+        };
+        let name = entry.file_name();
+        entries.push(DirEntry { name, kind });
+    }
+    Ok(entries)
 }
 
 /// What the directory at `path` is, symlinks followed.

@@ -9,14 +9,14 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::Stat;
 #[cfg(not(target_os = "linux"))]
-use super::{DirStat, MountInfo};
+use super::MountInfo;
+use super::{DirStat, Seen, Stat};
 
 #[cfg(target_os = "linux")]
 pub(super) use super::linux::{
     canonical_dir, copy_in_kernel, create_unnamed, lock_on_host, mount_info, mounts_changed,
-    rename_exclusive, stat_dir,
+    rename_exclusive, see, see_handle, stat_dir,
 };
 
 /// What an error number means to us.
@@ -157,6 +157,10 @@ pub(crate) mod same_error {
     pub(crate) fn not_permitted() -> io::Error {
         io::Error::from_raw_os_error(libc::EPERM)
     }
+
+    pub(crate) fn stale() -> io::Error {
+        io::Error::from_raw_os_error(libc::ESTALE)
+    }
 }
 
 pub(super) fn stat(m: &Metadata) -> Stat {
@@ -169,6 +173,29 @@ pub(super) fn stat(m: &Metadata) -> Stat {
         ino: m.ino(),
         nlink: m.nlink(),
     }
+}
+
+/// Of what std tells; the mount's id is not among it.
+pub(super) fn seen(m: &Metadata) -> Seen {
+    Seen {
+        stat: stat(m),
+        is_file: m.is_file(),
+        on: DirStat {
+            dev: m.dev(),
+            ino: m.ino(),
+            mount_id: 0,
+        },
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn see_handle(file: &File) -> io::Result<Seen> {
+    file.metadata().map(|m| seen(&m))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn see(path: &Path) -> io::Result<Seen> {
+    std::fs::metadata(path).map(|m| seen(&m))
 }
 
 pub(super) fn write_at(file: &File, buf: &[u8], offset: u64) -> io::Result<usize> {

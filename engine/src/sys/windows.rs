@@ -6,7 +6,7 @@ use std::os::windows::fs::FileExt;
 use std::os::windows::io::IntoRawHandle;
 use std::path::{Path, PathBuf};
 
-use super::{DirStat, MountInfo, Stat};
+use super::{DirStat, MountInfo, Seen, Stat};
 
 /// What an error number means to us (winerror.h).
 pub(crate) mod is {
@@ -131,6 +131,10 @@ pub(crate) mod same_error {
     pub(crate) fn not_permitted() -> io::Error {
         io::Error::from_raw_os_error(5)
     }
+
+    pub(crate) fn stale() -> io::Error {
+        io::Error::from_raw_os_error(64)
+    }
 }
 
 /// std tells no inode on stable Rust, so that "ours" is judged by size and mtime.
@@ -144,6 +148,26 @@ pub(super) fn stat(m: &Metadata) -> Stat {
         ino: 0,
         nlink: 1,
     }
+}
+
+fn seen(m: &Metadata) -> Seen {
+    Seen {
+        stat: stat(m),
+        is_file: m.is_file(),
+        on: DirStat {
+            dev: 0,
+            ino: 0,
+            mount_id: 0,
+        },
+    }
+}
+
+pub(super) fn see_handle(file: &File) -> io::Result<Seen> {
+    file.metadata().map(|m| seen(&m))
+}
+
+pub(super) fn see(path: &Path) -> io::Result<Seen> {
+    std::fs::metadata(path).map(|m| seen(&m))
 }
 
 pub(super) fn write_at(file: &File, buf: &[u8], offset: u64) -> io::Result<usize> {
