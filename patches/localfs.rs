@@ -7,6 +7,7 @@ use crate::local_upstream;
 
 mod methods;
 mod put_result;
+mod read;
 mod shared;
 
 pub use shared::LocalFileSystem;

@@ -3,16 +3,22 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use futures::{StreamExt, stream::BoxStream};
 use object_store_localfs_engine::Mode;
 
 use super::path::Path;
 use super::put_result::put_result;
+use super::read::Beyond;
 use super::shared::LocalFileSystem;
 use super::{
     Attributes, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use stream::{BoxStream, StreamExt};
+
+/// What this minor has its streams from.
+pub(super) mod stream {
+    pub(crate) use futures::stream::{BoxStream, StreamExt, iter, try_unfold};
+}
 
 /// How many objects are deleted at a time.
 const PARALLEL_DELETES: usize = 10;
@@ -61,23 +67,28 @@ impl ObjectStore for LocalFileSystem {
     }
 
     async fn get(&self, location: &Path) -> Result<GetResult> {
-        self.upstream.get(location).await
+        self.get_opts(location, GetOptions::default()).await
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.upstream.get_opts(location, options).await
+        self.get_file(location, options).await
     }
 
     async fn get_range(&self, location: &Path, range: Range<u64>) -> Result<Bytes> {
-        self.upstream.get_range(location, range).await
+        let mut read = self.get_ranges(location, &[range]).await?;
+        Ok(read.remove(0))
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.upstream.get_ranges(location, ranges).await
+        self.get_file_ranges(location, ranges, Beyond::Cut).await
     }
 
     async fn head(&self, location: &Path) -> Result<ObjectMeta> {
-        self.upstream.head(location).await
+        let options = GetOptions {
+            head: true,
+            ..GetOptions::default()
+        };
+        Ok(self.get_opts(location, options).await?.meta)
     }
 
     async fn delete(&self, location: &Path) -> Result<()> {
@@ -99,7 +110,7 @@ impl ObjectStore for LocalFileSystem {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.upstream.list(prefix)
+        self.list_files(prefix, None)
     }
 
     fn list_with_offset(
@@ -107,11 +118,11 @@ impl ObjectStore for LocalFileSystem {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.upstream.list_with_offset(prefix, offset)
+        self.list_files(prefix, Some(offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.upstream.list_with_delimiter(prefix).await
+        self.list_one_level(prefix).await
     }
 
     async fn copy(&self, from: &Path, to: &Path) -> Result<()> {

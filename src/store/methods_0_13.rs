@@ -3,17 +3,23 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream::BoxStream};
 use object_store_localfs_engine::Mode;
 
 use super::path::Path;
 use super::put_result::put_result;
+use super::read::Beyond;
 use super::shared::LocalFileSystem;
 use super::{
     Attributes, CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload,
     ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
     RenameOptions, RenameTargetMode, Result,
 };
+use stream::{BoxStream, StreamExt};
+
+/// What this minor has its streams from.
+pub(super) mod stream {
+    pub(crate) use futures_util::stream::{BoxStream, StreamExt, iter, try_unfold};
+}
 
 /// How many objects are deleted at a time.
 const PARALLEL_DELETES: usize = 10;
@@ -62,11 +68,12 @@ impl ObjectStore for LocalFileSystem {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.upstream.get_opts(location, options).await
+        self.get_file(location, options).await
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.upstream.get_ranges(location, ranges).await
+        self.get_file_ranges(location, ranges, Beyond::Refused)
+            .await
     }
 
     fn delete_stream(
@@ -88,7 +95,7 @@ impl ObjectStore for LocalFileSystem {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.upstream.list(prefix)
+        self.list_files(prefix, None)
     }
 
     fn list_with_offset(
@@ -96,11 +103,11 @@ impl ObjectStore for LocalFileSystem {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.upstream.list_with_offset(prefix, offset)
+        self.list_files(prefix, Some(offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.upstream.list_with_delimiter(prefix).await
+        self.list_one_level(prefix).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {

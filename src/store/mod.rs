@@ -22,6 +22,8 @@ pub mod v0_14 {
     mod methods;
     #[path = "put_result_0_14.rs"]
     mod put_result;
+    #[path = "read.rs"]
+    mod read;
     #[path = "shared.rs"]
     mod shared;
 
@@ -40,6 +42,8 @@ pub mod v0_13 {
     mod methods;
     #[path = "put_result_0_12.rs"]
     mod put_result;
+    #[path = "read.rs"]
+    mod read;
     #[path = "shared.rs"]
     mod shared;
 
@@ -58,6 +62,8 @@ pub mod v0_12 {
     mod methods;
     #[path = "put_result_0_12.rs"]
     mod put_result;
+    #[path = "read.rs"]
+    mod read;
     #[path = "shared.rs"]
     mod shared;
 

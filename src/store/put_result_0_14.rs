@@ -1,19 +1,48 @@
-//! The answer to a write since object_store 0.14.
+//! The answers to writes, reads and listings since object_store 0.14.
+
+use std::ops::Range;
 
 use object_store_localfs_engine::Version;
 
-use super::PutResult;
+use super::path::Path;
+use super::{Attributes, GetResult, GetResultPayload, ListResult, ObjectMeta, PutResult};
 
-/// With the e_tag that its reads and listings give the same version.
-pub(super) fn put_result(version: Version) -> PutResult {
+/// The same for writes, reads and listings.
+pub(super) fn e_tag(version: Version) -> String {
     let Version {
         inode,
         modified_micros,
         size,
     } = version;
+    format!("\"{inode:x}-{modified_micros:x}-{size:x}\"")
+}
+
+pub(super) fn put_result(version: Version) -> PutResult {
     PutResult {
-        e_tag: Some(format!("\"{inode:x}-{modified_micros:x}-{size:x}\"")),
+        e_tag: Some(e_tag(version)),
         version: None,
+        extensions: Default::default(),
+    }
+}
+
+pub(super) fn get_result(
+    payload: GetResultPayload,
+    meta: ObjectMeta,
+    range: Range<u64>,
+) -> GetResult {
+    GetResult {
+        payload,
+        meta,
+        range,
+        attributes: Attributes::default(),
+        extensions: Default::default(),
+    }
+}
+
+pub(super) fn list_result(common_prefixes: Vec<Path>, objects: Vec<ObjectMeta>) -> ListResult {
+    ListResult {
+        common_prefixes,
+        objects,
         extensions: Default::default(),
     }
 }

@@ -19,8 +19,7 @@ use super::{Error, MultipartUpload, PutPayload, PutResult, Result, UploadPart, l
 /// A drop-in for upstream's `LocalFileSystem` that finishes what it starts on any mount.
 ///
 /// Constructors, options and meaning are upstream's: paths, symlinks, listings, names ending in
-/// `#` and digits, and the tokio blocking pool. Reads and listings are upstream's own. What
-/// differs is how an object is written, copied, renamed and deleted:
+/// `#` and digits, and the tokio blocking pool. What differs is how it is done:
 ///
 /// - The object is written to a staging file next to it, closed with errors checked, and published
 ///   in one step; a reader sees the old object or the new one, whole.
@@ -29,6 +28,11 @@ use super::{Error, MultipartUpload, PutPayload, PutResult, Result, UploadPart, l
 /// - A stale handle or name is met by a fresh look, within [`RetryPolicy`].
 /// - Writers of one path take turns, across all stores of the process.
 /// - A multipart upload of which a part failed or was dropped publishes nothing.
+/// - A read whose handle goes stale goes on with a new one if the object is still the same version,
+///   and fails if it is not: two versions are never mixed. On a local disk a `get` answers with the
+///   file itself, as upstream's does, elsewhere with a stream that does this.
+/// - What vanishes while it is listed is left out, and a directory whose handle goes stale is read
+///   again.
 ///
 /// # Errors
 ///
@@ -44,7 +48,7 @@ use super::{Error, MultipartUpload, PutPayload, PutResult, Result, UploadPart, l
 /// before and after, and a 32-byte digest of each part.
 #[derive(Debug, Clone)]
 pub struct LocalFileSystem {
-    /// Reads, lists, and maps locations to paths.
+    /// Maps locations to paths.
     pub(super) upstream: Arc<local_upstream::LocalFileSystem>,
     pub(super) engine: Engine,
     /// What cleaning up ends at; `None` where upstream's root is no path.
@@ -205,17 +209,23 @@ impl LocalFileSystem {
 }
 
 /// Runs `work` on tokio's blocking pool, or right here outside of tokio.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+pub(super) async fn on_pool<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let done = match tokio::runtime::Handle::try_current() {
+    match tokio::runtime::Handle::try_current() {
         Ok(runtime) => runtime.spawn_blocking(work).await?,
         Err(_) => work(),
-    };
-    done.map_err(to_store_error)
+    }
 }
 
-fn to_store_error(error: EngineError) -> Error {
+/// Runs `work` of the engine's there.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T> {
+    on_pool(move || work().map_err(to_store_error)).await
+}
+
+pub(super) fn to_store_error(error: EngineError) -> Error {
     let path = error.path().to_string_lossy().into_owned();
     match error.kind() {
         // As an io::Error, which is what upstream's source is there.

@@ -80,6 +80,7 @@ pub(super) fn object_store(
     write(&into.join("src/local.rs"), recipe::LOCAL)?;
     write(&into.join("src/local/localfs/mod.rs"), recipe::LOCALFS)?;
     write(&into.join("src/local/localfs/shared.rs"), recipe::SHARED)?;
+    write(&into.join("src/local/localfs/read.rs"), recipe::READ)?;
     write(
         &into.join("src/local/localfs/put_result.rs"),
         minor.put_result,

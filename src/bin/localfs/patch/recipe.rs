@@ -10,7 +10,7 @@ use super::stamp::Digest;
 /// An object_store minor that we have an adapter for.
 pub(super) struct Minor {
     pub(super) number: u64,
-    /// The trait's implementation for this minor, and its answer to a write: the very files that
+    /// The trait's implementation for this minor, and its answers: the very files that
     /// the crate compiles.
     pub(super) methods: &'static str,
     pub(super) put_result: &'static str,
@@ -36,6 +36,8 @@ pub(super) static MINORS: [Minor; 3] = [
 
 /// What the adapters of all minors share.
 pub(super) const SHARED: &str = include_str!("../../../store/shared.rs");
+/// And their reads and listings.
+pub(super) const READ: &str = include_str!("../../../store/read.rs");
 /// The copy's `src/local.rs`.
 pub(super) const LOCAL: &str = include_str!("../../../../patches/local.rs");
 /// The copy's `src/local/localfs/mod.rs`.
@@ -83,7 +85,14 @@ pub(super) fn version() -> &'static str {
 /// Changes whenever a copy would come out differently for a reason of ours.
 pub(super) fn digest() -> String {
     let mut digest = Digest::new();
-    for text in [version(), SHARED, LOCAL, LOCALFS, include_str!("copy.rs")] {
+    for text in [
+        version(),
+        SHARED,
+        READ,
+        LOCAL,
+        LOCALFS,
+        include_str!("copy.rs"),
+    ] {
         digest.add(text.as_bytes());
     }
     for minor in &MINORS {
