@@ -60,6 +60,8 @@ pub struct MountFacts {
     pub exclusive_rename: Known,
     /// rename(2) at all.
     pub rename: Known,
+    /// Copies that share their extents (ioctl_ficlone(2)), also called reflinks.
+    pub clones: Known,
     /// fsync(2) of a directory.
     pub directory_sync: Known,
     /// flock(2) of a directory, that it excludes others included.
@@ -109,6 +111,7 @@ pub(crate) struct Mount {
     pub(crate) exclusive_rename: Fact,
     pub(crate) links: Fact,
     pub(crate) rename: Fact,
+    pub(crate) clones: Fact,
     pub(crate) dir_sync: Fact,
     pub(crate) dir_lock: Fact,
     stable_inodes: Fact,
@@ -170,6 +173,7 @@ impl Mount {
             exclusive_rename: Fact::default(),
             links: Fact::default(),
             rename: Fact::default(),
+            clones: Fact::default(),
             dir_sync: Fact::default(),
             dir_lock: Fact::default(),
             stable_inodes: Fact::default(),
@@ -245,6 +249,7 @@ impl Mount {
             hard_links: self.links.known(),
             exclusive_rename: self.exclusive_rename.known(),
             rename: self.rename.known(),
+            clones: self.clones.known(),
             directory_sync: self.dir_sync.known(),
             advisory_locks: self.dir_lock.known(),
             stable_inodes,

@@ -109,15 +109,12 @@ fn write_out(
 ) -> Result<Version> {
     let (path, dest) = (staging.path(), staging.dest());
     engine.fell_back("rename", dest, "writing the destination in one pass");
-    let file = engine
-        .retrying("open", path, || sys::open_read(path))
-        .map_err(|e| Error::new("open file", path, e))?;
-    let source = spool::Source {
-        file: &file,
-        path,
+    let mut file = engine.open(path.to_owned())?;
+    let mut source = spool::Source {
         len: ours.size,
+        read: &mut |range| file.read(range),
     };
-    let version = spool::write_out(engine, staging.place(), dest, &source, mode, around)?;
+    let version = spool::write_out(engine, staging.place(), dest, &mut source, mode, around)?;
     staging.discard();
     Ok(version)
 }

@@ -147,6 +147,15 @@ impl Reader {
         self.mount.is_native()
     }
 
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// In bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.stat.size
+    }
+
     /// The handle and the path it was opened by.
     pub fn into_parts(self) -> (File, PathBuf) {
         (self.file, self.path)

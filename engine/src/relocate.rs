@@ -581,16 +581,11 @@ fn copy_data(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Result<()> 
 
 /// An upload to `to` of all that `from` holds.
 fn upload_copy(engine: &Engine, from: &Path, to: &Path) -> Result<Upload> {
-    let source = engine
-        .retrying("open", from, || sys::open_read(from))
-        .map_err(|e| match is::not_found(&e) {
-            true => source_not_found(from),
-            false => Error::new("open file", from, e),
-        })?;
-    let stat = engine
-        .retrying("look at", from, || sys::stat_handle(&source, from))
-        .map_err(|e| Error::new("access metadata for", from, e))?;
+    let source = engine.open(from.to_owned()).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => source_not_found(from),
+        _ => e,
+    })?;
     let upload = Upload::begin(&engine.for_operation(), to, false)?;
-    upload.fill_from(source, from, stat.size)?;
+    upload.fill_from(source)?;
     Ok(upload)
 }

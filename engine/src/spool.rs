@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::advisory::{self, Locked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::place::Place;
 use crate::publish::{Around, Attempt, locked_by_others, until_done};
+use crate::read::Reader;
 use crate::sys::{self, Stat, is, same_error};
 use crate::upload::COPY_BUFFER;
 use crate::{Engine, Mode, Version, dirs, lock, observe, staging};
@@ -61,20 +63,54 @@ impl Spool {
         mode: Mode,
         around: &dyn Around,
     ) -> Result<Version> {
-        let source = Source {
-            file: &self.file,
-            path: &self.path,
+        let mut source = Source {
             len,
+            read: &mut |range: Range<u64>| self.read(range),
         };
-        write_out(engine, &self.place, &self.dest, &source, mode, around)
+        write_out(engine, &self.place, &self.dest, &mut source, mode, around)
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        let filled = sys::read_at(&self.file, &self.path, &mut bytes, range.start);
+        match filled {
+            Ok(filled) if filled == bytes.len() => Ok(bytes),
+            Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(e) => Err(e),
+        }
+        .map_err(|e| Error::new("read", &self.path, e))
     }
 }
 
 /// What is written to the destination.
 pub(crate) struct Source<'a> {
-    pub(crate) file: &'a File,
-    pub(crate) path: &'a Path,
     pub(crate) len: u64,
+    /// Gives all bytes of a range within `len`.
+    pub(crate) read: &'a mut dyn FnMut(Range<u64>) -> Result<Vec<u8>>,
+}
+
+impl Source<'_> {
+    /// The bytes at an offset, as many as are written at once; none at the end.
+    fn piece(&mut self, at: u64) -> Result<Vec<u8>> {
+        (self.read)(at..self.len.min(at + COPY_BUFFER as u64))
+    }
+
+    /// Whether `file` holds the same bytes and no more.
+    pub(crate) fn is_same_as(&mut self, file: &mut Reader) -> Result<bool> {
+        if file.size() != self.len {
+            return Ok(false);
+        }
+        let mut at = 0;
+        while at < self.len {
+            let piece = self.piece(at)?;
+            let end = at + piece.len() as u64;
+            if piece != file.read(at..end)? {
+                return Ok(false);
+            }
+            at = end;
+        }
+        Ok(true)
+    }
 }
 
 /// The destination as this pass has made it.
@@ -89,7 +125,7 @@ pub(crate) fn write_out(
     engine: &Engine,
     place: &Place,
     dest: &Path,
-    source: &Source<'_>,
+    source: &mut Source<'_>,
     mode: Mode,
     around: &dyn Around,
 ) -> Result<Version> {
@@ -132,7 +168,7 @@ fn write_once(
     engine: &Engine,
     place: &Place,
     dest: &Path,
-    source: &Source<'_>,
+    source: &mut Source<'_>,
     mode: Mode,
     opened: &mut Option<Opened>,
 ) -> Result<Attempt<Version>> {
@@ -171,20 +207,10 @@ fn write_once(
     };
     let before_us = opened.get_or_insert(Opened { before }).before;
 
-    let mut buf = vec![0; COPY_BUFFER];
     let mut at = 0;
     while at < source.len {
-        let want = (buf.len() as u64).min(source.len - at) as usize;
-        let read = engine
-            .retrying("read", source.path, || {
-                sys::read_at(source.file, source.path, &mut buf[..want], at)
-            })
-            .map_err(|e| Error::new("read", source.path, e))?;
-        if read == 0 {
-            let e = io::Error::from(io::ErrorKind::UnexpectedEof);
-            return Err(Error::new("read", source.path, e));
-        }
-        let mut rest = &buf[..read];
+        let piece = source.piece(at)?;
+        let mut rest = &piece[..];
         while !rest.is_empty() {
             match sys::write_at(&file, dest, rest, at) {
                 Ok(written) => {
@@ -205,7 +231,10 @@ fn write_once(
             return Err(failed("close", e)
                 .hint("the file system may have lost data of this upload; nothing was published"));
         }
-        if !holds_same(engine, source, dest).unwrap_or(false) {
+        let arrived = engine
+            .open(dest.to_owned())
+            .and_then(|mut file| source.is_same_as(&mut file));
+        if !arrived.unwrap_or(false) {
             return Ok(Attempt::Again(failed("close", e)));
         }
         engine.resolved("close", dest, &e);
@@ -235,41 +264,6 @@ fn write_once(
 
 fn already_exists(dest: &Path, e: io::Error) -> Error {
     Error::new("create", dest, e).kind_of(ErrorKind::AlreadyExists)
-}
-
-/// Whether `dest` holds the bytes of `source`.
-fn holds_same(engine: &Engine, source: &Source<'_>, dest: &Path) -> io::Result<bool> {
-    let file = engine.retrying("open", dest, || sys::open_read(dest))?;
-    same_bytes(
-        engine,
-        (source.file, source.path),
-        (&file, dest),
-        source.len,
-    )
-}
-
-/// Whether two files hold the same `len` bytes and no more.
-pub(crate) fn same_bytes(
-    engine: &Engine,
-    a: (&File, &Path),
-    b: (&File, &Path),
-    len: u64,
-) -> io::Result<bool> {
-    let (mut of_a, mut of_b) = (vec![0; COPY_BUFFER], vec![0; COPY_BUFFER]);
-    let mut at = 0;
-    loop {
-        let read = |(file, path): (&File, &Path), buf: &mut [u8]| {
-            engine.retrying("read", path, || sys::read_at(file, path, buf, at))
-        };
-        let (n, m) = (read(a, &mut of_a)?, read(b, &mut of_b)?);
-        if n != m || of_a[..n] != of_b[..m] {
-            return Ok(false);
-        }
-        at += n as u64;
-        if n == 0 || at > len {
-            return Ok(at == len);
-        }
-    }
 }
 
 /// After a pass that failed: a destination that is not what it was before is what this pass has

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
+use crate::mount::Mount;
 use crate::observe;
 use crate::place::Place;
 use crate::publish::Around;
+use crate::read::Reader;
 use crate::spool::Spool;
 use crate::staging::Staging;
 use crate::sys::{self, Stat, is, same_error};
@@ -33,6 +35,7 @@ struct Shared {
     /// On a mount that is not native the parts' hashes are kept: after an ambiguous close they are
     /// the only proof of what the file holds.
     keeps_hashes: bool,
+    mount: Arc<Mount>,
     state: Mutex<State>,
     ledger: Mutex<Ledger>,
 }
@@ -42,7 +45,7 @@ struct State {
     stage: Stage,
     file: Handle,
     /// What all of it was copied from: proof of what the file holds, where parts have no hashes.
-    copied_from: Option<(File, PathBuf)>,
+    copied_from: Option<Reader>,
     /// A handle went stale: what was written through it may not have arrived.
     was_stale: bool,
     /// A publish was tried: what became of it may not be known.
@@ -131,11 +134,12 @@ impl Upload {
     /// Whether it `comes_in_parts`, and so in any order.
     pub(crate) fn begin(engine: &Engine, dest: &Path, comes_in_parts: bool) -> Result<Self> {
         let (stage, file) = begin_stage(engine, dest, comes_in_parts)?;
-        let native = stage.place().mount.is_native();
+        let mount = Arc::clone(&stage.place().mount);
         Ok(Self {
             shared: Arc::new(Shared {
                 engine: engine.clone(),
-                keeps_hashes: !native && !stage.is_spooled(),
+                keeps_hashes: !mount.is_native() && !stage.is_spooled(),
+                mount,
                 state: Mutex::new(State {
                     stage,
                     file: Handle::Open(file),
@@ -196,28 +200,42 @@ impl Upload {
             .map_err(|e| Error::new("delete file", state.stage.path(), e))
     }
 
-    /// Copies all of `source`, which holds `len` bytes, as this upload's only part.
-    pub(crate) fn fill_from(&self, source: File, source_path: &Path, len: u64) -> Result<()> {
+    /// Copies all of `source` as this upload's only part.
+    pub(crate) fn fill_from(&self, mut source: Reader) -> Result<()> {
+        let len = source.size();
         let part = self.part(len);
         let (file, path) = self.shared.open_file()?;
-        if let Err(e) = sys::copy_permissions(&source, &file) {
+        if let Err(e) = sys::copy_permissions(source.file(), &file) {
             tracing::debug!(path = %path.display(), error = %e, "the permissions were not copied");
         }
-        let copied = sys::copy_in_kernel(&source, &file, &path, len).or_else(|e| {
-            match is::stale(&e) || is::interrupted(&e) {
-                true => Ok(0),
-                false => Err(Error::new("copy data to file", &path, e)),
-            }
-        })?;
+        let copied = self
+            .copy_without_reading(&source, &file, &path)
+            .map_err(|e| Error::new("copy data to file", &path, e))?;
         drop(file);
         if copied == len {
-            self.shared.state.lock().copied_from = Some((source, source_path.to_owned()));
+            self.shared.state.lock().copied_from = Some(source);
         } else {
             // From the beginning: the hash is of all of it.
-            part.writer().write_from(&source, source_path)?;
+            part.writer().write_from(&mut source)?;
         }
         part.is_written();
         Ok(())
+    }
+
+    /// How many bytes were copied by extents that are shared, or by the kernel.
+    fn copy_without_reading(&self, from: &Reader, to: &File, path: &Path) -> io::Result<u64> {
+        let clones = &self.shared.mount.clones;
+        if clones.may() {
+            match sys::clone_file(from.file(), to, path) {
+                Ok(()) => {
+                    clones.works();
+                    return Ok(from.size());
+                }
+                Err(e) if is::unsupported_clone(&e) => clones.refused(),
+                Err(_) => {}
+            }
+        }
+        sys::copy_in_kernel(from.file(), to, path, from.size())
     }
 }
 
@@ -310,18 +328,13 @@ impl PartWriter {
         at.end()
     }
 
-    fn write_from(&self, source: &File, source_path: &Path) -> Result<()> {
+    fn write_from(&self, source: &mut Reader) -> Result<()> {
         let mut at = Cursor::begin(self)?;
-        let mut buf = vec![0; COPY_BUFFER];
-        loop {
-            let read = self.shared.engine.retrying("read", source_path, || {
-                sys::read_at(source, source_path, &mut buf, at.written)
-            });
-            match read.map_err(|e| Error::new("read", source_path, e))? {
-                0 => return at.end(),
-                n => at.write(&buf[..n])?,
-            }
+        while at.written < source.size() {
+            let end = source.size().min(at.written + COPY_BUFFER as u64);
+            at.write(&source.read(at.written..end)?)?;
         }
+        at.end()
     }
 }
 
@@ -536,7 +549,7 @@ impl Shared {
         }
         let may_be_lost = state.was_stale && !native;
         if in_doubt.is_some() || may_be_lost {
-            self.verify(staging, state.copied_from.as_ref(), accepted)
+            self.verify(staging, state.copied_from.as_mut(), accepted)
                 .map_err(|e| Error::new("verify what was written to", path, e))?;
         }
         if let Some(doubt) = in_doubt {
@@ -561,7 +574,7 @@ impl Shared {
     fn verify(
         &self,
         staging: &Staging,
-        copied_from: Option<&(File, PathBuf)>,
+        copied_from: Option<&mut Reader>,
         accepted: u64,
     ) -> io::Result<()> {
         let path = staging.path();
@@ -574,10 +587,16 @@ impl Shared {
         }
         sys::sync(&file, path)?;
         sys::forget_cached(&file);
-        if let Some((source, source_path)) = copied_from {
-            let engine = self.engine.for_operation();
-            let same = spool::same_bytes(&engine, (source, source_path), (&file, path), size)?;
-            return match same {
+        if let Some(copied) = copied_from {
+            let mut source = spool::Source {
+                len: size,
+                read: &mut |range| copied.read(range),
+            };
+            let same = self
+                .engine
+                .open(path.to_owned())
+                .and_then(|mut file| source.is_same_as(&mut file));
+            return match same.map_err(Error::into_io_error)? {
                 true => sys::close(file, path),
                 false => Err(io::Error::other("it does not hold the bytes of its source")),
             };

@@ -254,15 +254,19 @@ pub(in crate::sys) fn create_unnamed(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Shared extents, else copy_file_range(2), for as long as they go: the rest is the caller's.
-pub(in crate::sys) fn copy_in_kernel(from: &File, to: &File, len: u64) -> io::Result<u64> {
-    // ioctl_ficlone(2); linux/fs.h: _IOW(0x94, 9, int). musl's libc crate may lack the name.
+pub(in crate::sys) fn clone_file(from: &File, to: &File) -> io::Result<()> {
+    // linux/fs.h: _IOW(0x94, 9, int). Not in libc for every target.
     const FICLONE: u32 = 0x4004_9409;
-    let (from, to) = (from.as_raw_fd(), to.as_raw_fd());
     // SAFETY: two open descriptors; the call takes no pointer.
-    if unsafe { libc::ioctl(to, FICLONE as _, from) } == 0 {
-        return Ok(len);
+    match unsafe { libc::ioctl(to.as_raw_fd(), FICLONE as _, from.as_raw_fd()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// For as long as it goes: the rest is the caller's.
+pub(in crate::sys) fn copy_in_kernel(from: &File, to: &File, len: u64) -> io::Result<u64> {
+    let (from, to) = (from.as_raw_fd(), to.as_raw_fd());
     let (mut read_at, mut written_at) = (0_i64, 0_i64);
     while (written_at as u64) < len {
         // At most 2 GiB are copied by one call.

@@ -150,8 +150,15 @@ pub(crate) fn read_at(file: &File, path: &Path, buf: &mut [u8], offset: u64) -> 
     })
 }
 
-/// Copies `len` bytes of `from` into the empty file `to` without passing them through this
-/// process: shared extents (ioctl_ficlonerange(2)), else inside the kernel or on the server
+/// Makes the empty file `to` share the extents of `from` (ioctl_ficlone(2)). An error for which
+/// [`is::unsupported_clone`] holds says that the file system cannot.
+pub(crate) fn clone_file(from: &File, to: &File, path: &Path) -> io::Result<()> {
+    around(Call::new(Op::CopyRange, path), || {
+        platform::clone_file(from, to)
+    })
+}
+
+/// Copies `len` bytes of `from` into the empty file `to` inside the kernel or on the server
 /// (copy_file_range(2)). Says how many bytes that were; what is missing is to be written.
 pub(crate) fn copy_in_kernel(from: &File, to: &File, path: &Path, len: u64) -> io::Result<u64> {
     around(Call::new(Op::CopyRange, path), || {

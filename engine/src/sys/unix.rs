@@ -15,8 +15,8 @@ use super::{DirStat, Seen, Stat};
 
 #[cfg(target_os = "linux")]
 pub(super) use super::linux::{
-    canonical_dir, copy_in_kernel, create_unnamed, lock_on_host, mount_info, mounts_changed,
-    rename_exclusive, see, see_handle, stat_dir,
+    canonical_dir, clone_file, copy_in_kernel, create_unnamed, lock_on_host, mount_info,
+    mounts_changed, rename_exclusive, see, see_handle, stat_dir,
 };
 
 /// What an error number means to us.
@@ -122,6 +122,11 @@ pub(crate) mod is {
             e,
             &[libc::EPERM, libc::ENOSYS, libc::EOPNOTSUPP, libc::ENOTSUP],
         )
+    }
+
+    /// ioctl_ficlone(2): EOPNOTSUPP, and ENOTTY where the file system has no such request.
+    pub(crate) fn unsupported_clone(e: &io::Error) -> bool {
+        no_such_call(e) || any_of(e, &[libc::ENOTTY])
     }
 
     /// No link of this file, or not to there, though the mount has links.
@@ -275,6 +280,11 @@ pub(super) fn create_unnamed(path: &Path) -> io::Result<File> {
         .open(path)?;
     std::fs::remove_file(path)?;
     Ok(file)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn clone_file(_from: &File, _to: &File) -> io::Result<()> {
+    Err(io::Error::from_raw_os_error(libc::ENOSYS))
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -93,6 +93,10 @@ pub(crate) mod is {
         false
     }
 
+    pub(crate) fn unsupported_clone(e: &io::Error) -> bool {
+        e.kind() == io::ErrorKind::Unsupported
+    }
+
     pub(crate) fn full(e: &io::Error) -> bool {
         const ERROR_HANDLE_DISK_FULL: i32 = 39;
         const ERROR_DISK_FULL: i32 = 112;
@@ -205,6 +209,10 @@ pub(super) fn create_unnamed(path: &Path) -> io::Result<File> {
         .create_new(true)
         .custom_flags(FILE_FLAG_DELETE_ON_CLOSE)
         .open(path)
+}
+
+pub(super) fn clone_file(_from: &File, _to: &File) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// CopyFileExW takes names, not handles.
