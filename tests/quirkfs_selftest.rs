@@ -473,6 +473,72 @@ fn no_rename_refuses_every_rename() {
 }
 
 #[test]
+fn renames_with_flags_are_counted_apart() {
+    for recipe in [Recipe::plain(), Recipe::plain().no_rename_flags()] {
+        let mount = QuirkFs::mount(recipe);
+        let (a, b) = (mount.path().join("a"), mount.path().join("b"));
+        fs::write(&a, "1").unwrap();
+        fs::rename(&a, &b).unwrap();
+        assert_eq!(mount.renames_with_flags(), 0);
+        let _ = rename_exclusively(&b, &a);
+        assert_eq!(
+            (mount.calls(Op::Rename), mount.renames_with_flags()),
+            (2, 1)
+        );
+    }
+}
+
+#[test]
+fn sequential_writes_go_from_the_first_byte_to_the_last() {
+    let mount = QuirkFs::mount(Recipe::plain().sequential_writes());
+    let path = mount.path().join("a");
+    let file = File::create(&path).unwrap();
+    assert_eq!(errno(file.write_all_at(b"later", 5)), libc::EINVAL);
+    file.write_all_at(b"first", 0).unwrap();
+    file.write_all_at(b" then", 5).unwrap();
+    for offset in [0, 5, 9, 11] {
+        assert_eq!(
+            errno(file.write_all_at(b"?", offset)),
+            libc::EINVAL,
+            "at {offset}"
+        );
+    }
+    assert_eq!(errno(file.set_len(20)), libc::EINVAL);
+    close(file).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"first then");
+
+    // What is there is replaced as a whole or not at all.
+    let there = OpenOptions::new().write(true).open(&path).unwrap();
+    for offset in [0, 10] {
+        assert_eq!(
+            errno(there.write_all_at(b"?", offset)),
+            libc::EINVAL,
+            "at {offset}"
+        );
+    }
+    let mut truncated = File::create(&path).unwrap();
+    truncated.write_all(b"anew").unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"anew");
+}
+
+#[test]
+fn sequential_writes_are_made_by_handles_that_only_write() {
+    let mount = QuirkFs::mount(Recipe::plain().sequential_writes());
+    let (a, b) = (mount.path().join("a"), mount.path().join("b"));
+    let mut both = OpenOptions::new();
+    both.read(true).write(true);
+    assert_eq!(errno(both.clone().create_new(true).open(&a)), libc::EINVAL);
+    assert!(!mount.backing().join("a").exists());
+    fs::write(&a, "1").unwrap();
+    assert_eq!(errno(both.open(&a)), libc::EINVAL);
+    // And of any length.
+    let data: Vec<u8> = (0..5_000_001u32).map(|i| (i % 251) as u8).collect();
+    fs::write(&a, &data).unwrap();
+    fs::copy(&a, &b).unwrap();
+    assert!(fs::read(&b).unwrap() == data);
+}
+
+#[test]
 fn inodes_change_with_each_lookup_and_stay_while_nobody_looks() {
     let mount = QuirkFs::mount(Recipe::plain().inodes_change());
     let path = mount.path().join("a");

@@ -45,6 +45,8 @@ struct OpenFile {
     node: Arc<Node>,
     file: File,
     writes: bool,
+    /// How far it has been written by this handle, where writes are sequential.
+    written: Mutex<u64>,
 }
 
 #[derive(Debug)]
@@ -135,6 +137,13 @@ impl PassThrough {
         match self.recipe.caches() {
             true => FopenFlags::empty(),
             false => FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES,
+        }
+    }
+
+    fn refuse_reading_and_writing(&self, flags: i32) -> io::Result<()> {
+        match self.recipe.sequential_writes && flags & libc::O_ACCMODE == libc::O_RDWR {
+            true => Err(errno(libc::EINVAL)),
+            false => Ok(()),
         }
     }
 
@@ -237,6 +246,9 @@ impl Filesystem for PassThrough {
                 fs::set_permissions(node.path(), Permissions::from_mode(mode & 0o7777))?;
             }
             if let Some(size) = size {
+                if self.recipe.sequential_writes && size > 0 {
+                    return Err(errno(libc::EINVAL));
+                }
                 attr::hold_still(&node, &self.recipe)?;
                 node.open(libc::O_WRONLY)?.set_len(size)?;
             }
@@ -324,6 +336,9 @@ impl Filesystem for PassThrough {
         reply: ReplyEmpty,
     ) {
         let verdict = self.begin(Op::Rename, &[name, new_name]);
+        if !flags.is_empty() {
+            self.rules.saw_rename_with_flags();
+        }
         let rename = || {
             let from = self.inodes.find(parent.0)?;
             let to = self.inodes.find(new_parent.0)?;
@@ -357,6 +372,7 @@ impl Filesystem for PassThrough {
     fn open(&self, _: &Request, id: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let (verdict, node) = self.begin_on(Op::Open, id);
         let opened = verdict.run(|| {
+            self.refuse_reading_and_writing(flags.0)?;
             let node = node?;
             let file = node.open(flags.0)?;
             Ok(OpenFile::new(node, file, flags.0))
@@ -379,6 +395,7 @@ impl Filesystem for PassThrough {
     ) {
         let verdict = self.begin(Op::Create, &[name]);
         let made = verdict.run(|| {
+            self.refuse_reading_and_writing(flags)?;
             let dir = self.inodes.find(parent.0)?;
             let path = dir.at(name);
             let file = open(&path, flags | libc::O_CREAT | libc::O_NOFOLLOW, mode)?;
@@ -431,7 +448,7 @@ impl Filesystem for PassThrough {
         let written = verdict.run(|| {
             let open = self.files.get(handle)?;
             attr::hold_still(&open.node, &self.recipe)?;
-            open.file.write_all_at(verdict.kept(data), offset)
+            open.write(verdict.kept(data), offset, &self.recipe)
         });
         match written {
             // All of it, whatever was kept: that is what a lost write is.
@@ -606,7 +623,26 @@ impl PassThrough {
 impl OpenFile {
     fn new(node: Arc<Node>, file: File, flags: i32) -> OpenFile {
         let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
-        OpenFile { node, file, writes }
+        OpenFile {
+            node,
+            file,
+            writes,
+            written: Mutex::new(0),
+        }
+    }
+
+    /// Writes where the mount lets it.
+    fn write(&self, data: &[u8], offset: u64, recipe: &Recipe) -> io::Result<()> {
+        if !recipe.sequential_writes {
+            return self.file.write_all_at(data, offset);
+        }
+        let mut written = lock(&self.written);
+        if offset != *written || offset != self.file.metadata()?.len() {
+            return Err(errno(libc::EINVAL));
+        }
+        self.file.write_all_at(data, offset)?;
+        *written += data.len() as u64;
+        Ok(())
     }
 
     fn settle(&self, recipe: &Recipe) -> io::Result<()> {

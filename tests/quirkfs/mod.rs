@@ -175,6 +175,11 @@ impl Mounted {
         self.rules.calls_named(op, is_meant)
     }
 
+    /// How many of the renames that have arrived were with flags, exclusive ones that is.
+    pub(crate) fn renames_with_flags(&self) -> u64 {
+        self.rules.renames_with_flags()
+    }
+
     /// How many requests a [`Fault`] has hit so far, those of faults cleared since too.
     pub(crate) fn faults_fired(&self) -> u64 {
         Op::ALL.into_iter().map(|op| self.faults_fired_on(op)).sum()

@@ -12,6 +12,7 @@ pub(crate) struct Recipe {
     pub(super) link_errno: Option<i32>,
     pub(super) rename_flags_errno: Option<i32>,
     pub(super) rename_errno: Option<i32>,
+    pub(super) sequential_writes: bool,
     pub(super) rename_loses_handles: bool,
     pub(super) inodes_change: bool,
     pub(super) mtime_settles_at_close: bool,
@@ -64,6 +65,16 @@ impl Recipe {
     /// Every rename fails: with ENOSYS on mountpoint-s3, with EOPNOTSUPP on Databricks Volumes.
     pub(crate) fn no_rename(mut self, errno: i32) -> Recipe {
         self.rename_errno = Some(errno);
+        self
+    }
+
+    /// A file is written once, from its first byte to its last, by a handle that only writes.
+    ///
+    /// So does mountpoint-s3 (its doc/SEMANTICS.md, "File operations"): EINVAL to a write at any
+    /// other place than the end of what the handle has written, to a write into what is there
+    /// already, to any size but zero, and to an open for reading and writing at once.
+    pub(crate) fn sequential_writes(mut self) -> Recipe {
+        self.sequential_writes = true;
         self
     }
 

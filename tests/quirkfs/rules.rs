@@ -14,6 +14,7 @@ pub(super) struct Rules {
     faults: Mutex<Vec<Arc<Live>>>,
     calls: Tally,
     fired: Tally,
+    renames_with_flags: AtomicU64,
     /// By operation and names. Grows with the names of a test, which are few.
     named: Mutex<HashMap<(Op, Vec<String>), u64>>,
 }
@@ -38,6 +39,7 @@ impl Rules {
             faults: Mutex::new(faults.into_iter().map(Live::new).collect()),
             calls: zero(),
             fired: zero(),
+            renames_with_flags: AtomicU64::new(0),
             named: Mutex::default(),
         }
     }
@@ -72,6 +74,14 @@ impl Rules {
 
     pub(super) fn fired(&self, op: Op) -> u64 {
         count(&self.fired, op)
+    }
+
+    pub(super) fn saw_rename_with_flags(&self) {
+        self.renames_with_flags.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn renames_with_flags(&self) -> u64 {
+        self.renames_with_flags.load(Relaxed)
     }
 
     pub(super) fn calls_named(&self, op: Op, is_meant: impl Fn(&str) -> bool) -> u64 {
