@@ -8,10 +8,17 @@ mod minors;
 mod quirkfs;
 
 use std::path::Path;
+use std::time::Duration;
 
 use disks::Disk;
 use minors::for_each_minor;
 use quirkfs::{Fault, Mounted, Op, QuirkFs, Recipe};
+
+fn mount(recipe: Recipe) -> Mounted {
+    let mount = QuirkFs::mount(recipe);
+    minors::look_behind(mount.path(), mount.backing());
+    mount
+}
 
 async fn everything(dir: &Path) {
     for_each_minor!(dir, suites::all);
@@ -57,31 +64,31 @@ fn stale_writes() -> Fault {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_healthy_fuse_mount() {
-    let mount = QuirkFs::mount(Recipe::plain());
+    let mount = mount(Recipe::plain());
     everything(mount.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn drvfs() {
-    let mount = QuirkFs::mount(Recipe::drvfs());
+    let mount = mount(Recipe::drvfs());
     everything(mount.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn drvfs_where_replies_to_rename_are_lost() {
-    let mount = QuirkFs::mount(Recipe::drvfs().fault(lost_renames()));
+    let mount = mount(Recipe::drvfs().fault(lost_renames()));
     everything_with_faults(&mount).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn drvfs_where_replies_to_link_are_lost() {
-    let mount = QuirkFs::mount(Recipe::drvfs().fault(lost_links()));
+    let mount = mount(Recipe::drvfs().fault(lost_links()));
     everything_with_faults(&mount).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn drvfs_where_rename_and_create_are_stale_in_bursts() {
-    let mount = QuirkFs::mount(
+    let mount = mount(
         Recipe::drvfs()
             .fault(stale_bursts(Op::Rename))
             .fault(stale_bursts(Op::Create)),
@@ -91,13 +98,13 @@ async fn drvfs_where_rename_and_create_are_stale_in_bursts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn drvfs_where_every_seventh_write_is_stale() {
-    let mount = QuirkFs::mount(Recipe::drvfs().fault(stale_writes()));
+    let mount = mount(Recipe::drvfs().fault(stale_writes()));
     everything_with_faults(&mount).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn drvfs_with_all_of_that_at_once() {
-    let mount = QuirkFs::mount(
+    let mount = mount(
         Recipe::drvfs()
             .fault(lost_renames())
             .fault(lost_links())
@@ -111,7 +118,7 @@ async fn drvfs_with_all_of_that_at_once() {
 /// With exclusive renames, which DrvFs has not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_fuse_mount_where_replies_are_lost() {
-    let mount = QuirkFs::mount(
+    let mount = mount(
         Recipe::plain()
             .fault(lost_renames())
             .fault(lost_links())
@@ -123,6 +130,157 @@ async fn a_fuse_mount_where_replies_are_lost() {
 /// As on SMB: the mtime moves at close, and the size is known only then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_mount_whose_attributes_settle_at_close() {
-    let mount = QuirkFs::mount(Recipe::plain().attributes_settle_at_close());
+    let mount = mount(Recipe::plain().attributes_settle_at_close());
     everything(mount.path()).await;
+}
+
+/// A test for each recipe of a mount on which nothing goes wrong.
+macro_rules! on_mount {
+    ($($(#[$doc:meta])* $name:ident: $recipe:expr),+ $(,)?) => {$(
+        $(#[$doc])*
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn $name() {
+            let mount = mount($recipe);
+            everything(mount.path()).await;
+        }
+    )+};
+}
+
+/// The same for mounts on which something does, often.
+macro_rules! on_mount_with_faults {
+    ($($(#[$doc:meta])* $name:ident: $recipe:expr),+ $(,)?) => {$(
+        $(#[$doc])*
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn $name() {
+            let mount = mount($recipe);
+            everything_with_faults(&mount).await;
+        }
+    )+};
+}
+
+/// As on exFAT and most of FUSE: neither a link nor an exclusive rename.
+fn neither() -> Recipe {
+    Recipe::plain().no_rename_flags().no_hard_links(libc::EPERM)
+}
+
+const TWO_SECONDS: Duration = Duration::from_secs(2);
+
+on_mount! {
+    no_links_by_eperm: Recipe::plain().no_hard_links(libc::EPERM),
+    no_links_by_enosys: Recipe::plain().no_hard_links(libc::ENOSYS),
+    no_links_by_eopnotsupp: Recipe::plain().no_hard_links(libc::EOPNOTSUPP),
+    no_exclusive_rename: Recipe::plain().no_rename_flags(),
+    neither_links_nor_exclusive_rename: neither(),
+
+    no_rename_by_enosys: Recipe::plain().no_rename(libc::ENOSYS),
+    no_rename_by_eopnotsupp: Recipe::plain().no_rename(libc::EOPNOTSUPP),
+    no_rename_and_no_links: Recipe::plain().no_rename(libc::ENOSYS).no_hard_links(libc::EPERM),
+    no_rename_and_no_links_by_eopnotsupp:
+        Recipe::plain().no_rename(libc::EOPNOTSUPP).no_hard_links(libc::EOPNOTSUPP),
+    /// mountpoint-s3.
+    no_rename_no_links_and_sequential_writes: Recipe::plain()
+        .no_rename(libc::ENOSYS)
+        .no_hard_links(libc::ENOSYS)
+        .sequential_writes(),
+
+    inodes_that_change: Recipe::plain().inodes_change(),
+    inodes_that_change_and_neither: neither().inodes_change(),
+    inodes_that_change_and_no_rename: Recipe::plain().no_rename(libc::ENOSYS).inodes_change(),
+    inodes_that_change_and_attributes_that_settle:
+        Recipe::plain().inodes_change().attributes_settle_at_close(),
+
+    /// exFAT.
+    mtimes_in_steps_of_10_ms: Recipe::plain().coarse_mtime(Duration::from_millis(10)),
+    mtimes_in_steps_of_1_s: Recipe::plain().coarse_mtime(Duration::from_secs(1)),
+    /// vfat.
+    mtimes_in_steps_of_2_s: Recipe::plain().coarse_mtime(TWO_SECONDS),
+    mtimes_in_steps_of_2_s_and_neither: neither().coarse_mtime(TWO_SECONDS),
+    mtimes_in_steps_of_2_s_and_inodes_that_change:
+        Recipe::plain().coarse_mtime(TWO_SECONDS).inodes_change(),
+    /// The destination is written in place: its inode is the same for all versions.
+    mtimes_in_steps_of_2_s_and_no_rename:
+        Recipe::plain().coarse_mtime(TWO_SECONDS).no_rename(libc::ENOSYS),
+    mtimes_in_steps_of_1_s_that_settle_at_close:
+        Recipe::plain().coarse_mtime(Duration::from_secs(1)).attributes_settle_at_close(),
+}
+
+on_mount_with_faults! {
+    /// The kernel tries a stale open, create, rename and stat by path twice; a list and an fstat
+    /// are not tried again.
+    bursts_of_stale_open: Recipe::plain().fault(stale_bursts(Op::Open)),
+    bursts_of_stale_create: Recipe::plain().fault(stale_bursts(Op::Create)),
+    bursts_of_stale_rename: Recipe::plain().fault(stale_bursts(Op::Rename)),
+    bursts_of_stale_getattr: Recipe::plain().fault(stale_bursts(Op::Getattr)),
+    bursts_of_stale_readdir: Recipe::plain().fault(stale_bursts(Op::Readdir)),
+    bursts_of_stale_opendir: Recipe::plain().fault(stale_bursts(Op::Opendir)),
+    bursts_of_all_of_them: all_stale(Recipe::plain()),
+    bursts_of_all_of_them_on_drvfs: all_stale(Recipe::drvfs()),
+    bursts_of_all_of_them_with_neither: all_stale(neither()),
+    bursts_of_all_of_them_with_inodes_that_change: all_stale(Recipe::plain().inodes_change()),
+    bursts_of_all_of_them_with_no_rename: all_stale(Recipe::plain().no_rename(libc::ENOSYS)),
+
+    every_ninth_read_is_stale_twice:
+        Recipe::plain().fault(Fault::on(Op::Read).errno(libc::ESTALE).burst(9, 2)),
+    every_ninth_read_is_stale_twice_where_inodes_change:
+        Recipe::plain().inodes_change().fault(Fault::on(Op::Read).errno(libc::ESTALE).burst(9, 2)),
+
+    eio_after_a_rename_took_effect:
+        Recipe::plain().fault(Fault::on(Op::Rename).errno(libc::EIO).every(3).after_effect()),
+    eio_after_a_rename_took_effect_with_neither:
+        neither().fault(Fault::on(Op::Rename).errno(libc::EIO).every(3).after_effect()),
+    eio_after_a_rename_took_effect_where_inodes_change: Recipe::plain()
+        .inodes_change()
+        .fault(Fault::on(Op::Rename).errno(libc::EIO).every(3).after_effect()),
+    enoent_after_an_unlink_took_effect:
+        Recipe::plain().fault(Fault::on(Op::Unlink).errno(libc::ENOENT).every(2).after_effect()),
+    enoent_after_an_unlink_took_effect_with_neither:
+        neither().fault(Fault::on(Op::Unlink).errno(libc::ENOENT).every(2).after_effect()),
+}
+
+fn all_stale(recipe: Recipe) -> Recipe {
+    let ops = [
+        Op::Open,
+        Op::Create,
+        Op::Rename,
+        Op::Getattr,
+        Op::Readdir,
+        Op::Opendir,
+    ];
+    ops.into_iter()
+        .fold(recipe, |recipe, op| recipe.fault(stale_bursts(op)))
+}
+
+#[tokio::test]
+async fn a_store_is_opened_while_the_mount_is_stale() {
+    let mount = mount(all_stale(Recipe::plain()));
+    for_each_minor!(mount.path(), contract::a_store_is_opened);
+}
+
+/// A root on one file system, with another below it.
+async fn copies_and_renames_across(root: &Path) {
+    minors::v0_12::across::all(root, "below").await;
+    minors::v0_13::across::all(root, "below").await;
+    minors::v0_14::across::all(root, "below").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn copies_and_renames_between_two_mounts() {
+    let disk = Disk::with_tmpfs_below();
+    copies_and_renames_across(disk.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn copies_and_renames_between_a_mount_with_neither_and_a_disk() {
+    let mount = QuirkFs::mount(neither());
+    std::fs::create_dir(mount.path().join("below")).unwrap();
+    let _disk = Disk::tmpfs_over(mount.path().join("below"));
+    copies_and_renames_across(mount.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn copies_and_renames_between_a_mount_without_rename_and_a_disk() {
+    let mount = QuirkFs::mount(Recipe::plain().no_rename(libc::ENOSYS));
+    std::fs::create_dir(mount.path().join("below")).unwrap();
+    let _disk = Disk::tmpfs_over(mount.path().join("below"));
+    copies_and_renames_across(mount.path()).await;
 }

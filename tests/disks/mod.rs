@@ -37,6 +37,21 @@ impl Disk {
         Self::at(home, at.clone(), vec![at])
     }
 
+    /// A directory of the temporary file system, and in it, as `below`, the root of a tmpfs.
+    pub(crate) fn with_tmpfs_below() -> Self {
+        let home = TempDir::new().unwrap();
+        let below = make(home.path(), "below");
+        mount(&["-t", "tmpfs", "-o", "size=512m", "tmpfs"], &below);
+        let at = home.path().to_owned();
+        Self::at(home, at, vec![below])
+    }
+
+    /// A tmpfs over a directory of the caller's.
+    pub(crate) fn tmpfs_over(dir: PathBuf) -> Self {
+        mount(&["-t", "tmpfs", "-o", "size=512m", "tmpfs"], &dir);
+        Self::at(TempDir::new().unwrap(), dir.clone(), vec![dir])
+    }
+
     /// Its upper layer on a tmpfs, its lower one on the disk of the temporary directory: inode
     /// numbers of directories are made up (overlayfs.rst, "Inode properties").
     pub(crate) fn overlay() -> Self {

@@ -10,7 +10,36 @@ use object_store_localfs_engine::fault::{self, Call, Fault, Injected, Op};
 use super::LocalFileSystem;
 use super::contract::{at, eventually, store};
 use super::object_store::*;
-use crate::minors::{files, fresh};
+use crate::minors::{behind, files, fresh};
+
+/// A source with as many links as its file system allows, or on another one, is copied all the
+/// same.
+pub(crate) async fn a_file_that_cannot_be_linked_is_copied(root: &Dir) {
+    for remote in [false, true] {
+        for mutation in [Copy, CopyCreate] {
+            for errno in [libc::EMLINK, libc::EXDEV] {
+                let dir = fresh(root, "unlinkable");
+                let _remote = remote.then(|| fault::pretend_remote(&dir));
+                let store = quick(&dir);
+                mutation.prepare(&store).await;
+                let failing = fail(&dir, Op::Link, Which::Always, Fault::before_effect, errno);
+                let what = format!("errno {errno}, remote: {remote}");
+                let made = mutation.make(&store).await;
+                made.unwrap_or_else(|e| panic!("{mutation:?} {what}: {e}"));
+                assert!(failing.fired() > 0, "{mutation:?} {what}");
+                drop(failing);
+                mutation.check_done(&store, &dir, &what).await;
+                // It says nothing of the mount: the next file may have links.
+                let store = quick(&dir);
+                store.put(&at("free"), "data".into()).await.unwrap();
+                store.copy(&at("free"), &at("linked")).await.unwrap();
+                use std::os::unix::fs::MetadataExt;
+                let linked = std::fs::metadata(dir.join("linked")).unwrap();
+                assert_eq!(linked.nlink(), 2, "{mutation:?} {what}");
+            }
+        }
+    }
+}
 
 /// Each mutation of the trait: what it needs, what it does, and what is there afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +68,7 @@ pub(crate) const ALL: [Mutation; 8] = [
 ];
 
 impl Mutation {
-    fn creates(self) -> bool {
+    pub(crate) fn creates(self) -> bool {
         matches!(self, PutCreate | CopyCreate | RenameCreate)
     }
 
@@ -113,8 +142,8 @@ impl Mutation {
     }
 }
 
-fn read(dir: &Dir, name: &str) -> String {
-    std::fs::read_to_string(dir.join(name)).unwrap()
+pub(crate) fn read(dir: &Dir, name: &str) -> String {
+    std::fs::read_to_string(behind(dir).join(name)).unwrap()
 }
 
 /// Which calls of an operation fail.
@@ -163,7 +192,7 @@ impl Failing {
     }
 }
 
-fn quick(dir: &Dir) -> LocalFileSystem {
+pub(crate) fn quick(dir: &Dir) -> LocalFileSystem {
     // The same attempts, without the long pauses.
     store(dir).with_retry(RetryPolicy {
         first_backoff: std::time::Duration::from_micros(10),

@@ -7,7 +7,8 @@
 )]
 #![allow(dead_code, reason = "no test crate calls all of it")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::RwLock;
 
 macro_rules! minor {
     ($minor:ident, $object_store:ident) => {
@@ -16,6 +17,8 @@ macro_rules! minor {
             pub(crate) use object_store_localfs::$minor::LocalFileSystem;
             pub(crate) use $object_store as object_store;
 
+            #[path = "across.rs"]
+            pub(crate) mod across;
             #[path = "bad_input.rs"]
             pub(crate) mod bad_input;
             #[path = "canaries.rs"]
@@ -24,6 +27,8 @@ macro_rules! minor {
             pub(crate) mod contract;
             #[path = "faults.rs"]
             pub(crate) mod faults;
+            #[path = "mishaps.rs"]
+            pub(crate) mod mishaps;
             #[path = "suites.rs"]
             pub(crate) mod suites;
             #[path = "verdicts.rs"]
@@ -38,25 +43,54 @@ minor!(v0_12, object_store_0_12);
 minor!(v0_13, object_store_0_13);
 minor!(v0_14, object_store_0_14);
 
-/// Runs `$check(dir)` for each minor, each in a fresh directory below `$root`.
+/// Runs `$check(dir, $argument...)` for each minor, each in a fresh directory below `$root`.
 #[allow(unused_macros, reason = "as above")]
 macro_rules! for_each_minor {
-    ($root:expr, $module:ident :: $check:ident) => {{
+    ($root:expr, $module:ident :: $check:ident $(, $argument:expr)* $(,)?) => {{
+        use crate::minors::{fresh, v0_12, v0_13, v0_14};
         let root: &std::path::Path = $root;
-        crate::minors::v0_12::$module::$check(&crate::minors::fresh(root, "0_12")).await;
-        crate::minors::v0_13::$module::$check(&crate::minors::fresh(root, "0_13")).await;
-        crate::minors::v0_14::$module::$check(&crate::minors::fresh(root, "0_14")).await;
+        v0_12::$module::$check(&fresh(root, "0_12") $(, $argument)*).await;
+        v0_13::$module::$check(&fresh(root, "0_13") $(, $argument)*).await;
+        v0_14::$module::$check(&fresh(root, "0_14") $(, $argument)*).await;
     }};
 }
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use for_each_minor;
+
+/// What makes a mount fail, and work again.
+pub(crate) struct Mishap<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) begin: &'a dyn Fn(),
+    pub(crate) end: &'a dyn Fn(),
+}
+
+/// Mounts that misbehave, and the directories behind them.
+static BEHIND: RwLock<Vec<(PathBuf, PathBuf)>> = RwLock::new(Vec::new());
+
+/// What tests themselves look at or make below `mount` is looked at and made in `backing`: a fault
+/// is for the store, and a test that met it would prove nothing.
+pub(crate) fn look_behind(mount: &Path, backing: &Path) {
+    let pair = (mount.to_owned(), backing.to_owned());
+    BEHIND.write().unwrap().push(pair);
+}
+
+/// Where a path of a mount really is; on a mount that behaves, there.
+pub(crate) fn behind(path: &Path) -> PathBuf {
+    for (mount, backing) in &*BEHIND.read().unwrap() {
+        if let Ok(rest) = path.strip_prefix(mount) {
+            // Joined by components: no separator is left at the end of a root.
+            return backing.components().chain(rest.components()).collect();
+        }
+    }
+    path.to_owned()
+}
 
 /// A new directory below `root`.
 pub(crate) fn fresh(root: &Path, name: &str) -> std::path::PathBuf {
     static MADE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let n = MADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let dir = root.join(format!("{name}-{n}"));
-    std::fs::create_dir(&dir).unwrap();
+    std::fs::create_dir(behind(&dir)).unwrap();
     dir
 }
 
@@ -74,7 +108,8 @@ pub(crate) fn files(dir: &Path) -> Vec<String> {
         }
     }
     let mut found = Vec::new();
-    walk(dir, dir, &mut found);
+    let dir = behind(dir);
+    walk(&dir, &dir, &mut found);
     found.sort();
     found
 }

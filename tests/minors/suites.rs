@@ -8,9 +8,7 @@ use super::{LocalFileSystem, object_store};
 /// A store of a directory of its own: the suites expect nothing but what they put there.
 fn store(root: &Path, name: &str, fsync: bool) -> LocalFileSystem {
     let dir = crate::minors::fresh(root, name);
-    LocalFileSystem::new_with_prefix(dir)
-        .unwrap()
-        .with_fsync(fsync)
+    super::contract::store(&dir).with_fsync(fsync)
 }
 
 pub(crate) async fn all(root: &Path) {

@@ -70,9 +70,10 @@ impl Recipe {
 
     /// A file is written once, from its first byte to its last, by a handle that only writes.
     ///
-    /// So does mountpoint-s3 (its doc/SEMANTICS.md, "File operations"): EINVAL to a write at any
-    /// other place than the end of what the handle has written, to a write into what is there
-    /// already, to any size but zero, and to an open for reading and writing at once.
+    /// EINVAL to a write at any other place than the end of what the handle has written, to a write
+    /// into what is there already, to any size but zero, and to an open for reading and writing at
+    /// once. mountpoint-s3 (its doc/SEMANTICS.md, "File operations") is like that, but for the last:
+    /// there the first read or write decides what such a handle is for.
     pub(crate) fn sequential_writes(mut self) -> Recipe {
         self.sequential_writes = true;
         self
