@@ -4,7 +4,7 @@
 mod quirkfs;
 
 use std::path::Path as Dir;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use object_store_0_14 as object_store;
@@ -63,6 +63,18 @@ fn worker() {
                 "copy if absent" => store.copy_if_not_exists(&from, &to).await,
                 "rename" => store.rename(&from, &to).await,
                 "rename if absent" => store.rename_if_not_exists(&from, &to).await,
+                "create large" => {
+                    let create = PutOptions::from(PutMode::Create);
+                    let data = large(std::process::id(), round).into();
+                    store.put_opts(&to, data, create).await.map(|_| ())
+                }
+                "go on" => {
+                    let neighbour = Path::from(format!("to{round}.neighbour"));
+                    let create = PutOptions::from(PutMode::Create);
+                    let put = store.put_opts(&neighbour, "new".into(), create).await;
+                    assert!(put.is_ok(), "{put:?}");
+                    store.put(&to, "over".into()).await.map(|_| ())
+                }
                 _ => panic!("{kind}"),
             }
         });
@@ -75,6 +87,20 @@ fn worker() {
     }
 }
 
+/// An object that tells who wrote it, in each of its lines.
+fn large(process: u32, round: usize) -> String {
+    format!("{process} wrote object {round}\n").repeat(2000)
+}
+
+fn start(job: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "worker", "--nocapture"])
+        .env(JOB, job)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
 /// What came of one round: which processes were told that they did it.
 type Winners = Vec<Vec<u32>>;
 
@@ -83,43 +109,42 @@ fn race(kinds: &[&str], dir: &Dir, rounds: usize, every: u64) -> Winners {
     for round in 0..rounds {
         std::fs::write(dir.join(format!("from{round}")), "data").unwrap();
     }
-    let start = micros() + 1_500_000;
+    let at = micros() + 1_500_000;
     let workers: Vec<_> = kinds
         .iter()
-        .map(|kind| {
-            Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "worker", "--nocapture"])
-                .env(
-                    JOB,
-                    format!("{kind}|{}|{rounds}|{every}|{start}", dir.display()),
-                )
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap()
-        })
+        .map(|kind| start(&job(kind, dir, rounds, every, at)))
         .collect();
     let mut winners = vec![Vec::new(); rounds];
     let mut answers = 0;
     for worker in workers {
         let output = worker.wait_with_output().unwrap();
         assert!(output.status.success());
-        for line in String::from_utf8(output.stdout).unwrap().lines() {
-            let mut words = line.split(' ');
-            if words.next() != Some("round") {
-                continue;
-            }
-            let round: usize = words.next().unwrap().parse().unwrap();
-            let process: u32 = words.next().unwrap().parse().unwrap();
-            answers += 1;
-            match words.next().unwrap() {
-                "done" => winners[round].push(process),
-                "lost" => {}
-                _ => panic!("{line}"),
-            }
-        }
+        answers += read_answers(&output.stdout, &mut winners);
     }
     assert_eq!(answers, kinds.len() * rounds);
     winners
+}
+
+fn job(kind: &str, dir: &Dir, rounds: usize, every: u64, at: u128) -> String {
+    format!("{kind}|{}|{rounds}|{every}|{at}", dir.display())
+}
+
+/// Takes in what a worker printed, and says how many answers that were.
+fn read_answers(printed: &[u8], winners: &mut Winners) -> usize {
+    let mut answers = 0;
+    for line in String::from_utf8_lossy(printed).lines() {
+        let words: Vec<_> = line.split(' ').collect();
+        let ["round", round, process, answer, ..] = words[..] else {
+            continue;
+        };
+        answers += 1;
+        match answer {
+            "done" => winners[round.parse::<usize>().unwrap()].push(process.parse().unwrap()),
+            "lost" => {}
+            _ => panic!("{line}"),
+        }
+    }
+    answers
 }
 
 fn assert_one_wins(kind: &str, dir: &Dir, rounds: usize, every: u64) {
@@ -183,5 +208,173 @@ fn of_sixteen_processes_on_drvfs_one_wins() {
     for kind in ["create", "copy if absent", "rename if absent"] {
         let mount = quirkfs::QuirkFs::mount(quirkfs::Recipe::drvfs());
         assert_one_wins(kind, mount.path(), 40, 100);
+    }
+}
+
+/// Where an advisory lock decides.
+#[cfg(feature = "mount-tests")]
+mod without_links_and_exclusive_rename {
+    use std::collections::HashSet;
+
+    use super::*;
+    use quirkfs::{Fault, Op, QuirkFs, Recipe};
+
+    const OBJECTS: usize = 200;
+
+    fn neither() -> Recipe {
+        Recipe::plain().no_rename_flags().no_hard_links(libc::EPERM)
+    }
+
+    /// What no minor of upstream may list: staging files, lock files, whatever is ours.
+    fn assert_only_objects_are_listed(dir: &Dir, are_objects: impl Fn(&str) -> bool) {
+        use futures::{StreamExt, TryStreamExt, executor::block_on};
+
+        macro_rules! listed {
+            ($object_store:ident) => {{
+                use $object_store::ObjectStore;
+                let store = $object_store::local::LocalFileSystem::new_with_prefix(dir).unwrap();
+                let all = store.list(None).map_ok(|meta| meta.location.to_string());
+                let all: Vec<_> = block_on(all.map(Result::unwrap).collect());
+                let flat = block_on(store.list_with_delimiter(None)).unwrap();
+                let prefixes = flat.common_prefixes.iter().map(|p| p.to_string());
+                let flat = flat.objects.iter().map(|meta| meta.location.to_string());
+                for name in all.into_iter().chain(flat).chain(prefixes) {
+                    assert!(are_objects(&name), "{}: {name}", stringify!($object_store));
+                }
+            }};
+        }
+        listed!(object_store_0_12);
+        listed!(object_store_0_13);
+        listed!(object_store_0_14);
+    }
+
+    fn is_object(name: &str) -> bool {
+        ["from", "to"].into_iter().any(|kind| {
+            let digits = name.strip_prefix(kind).unwrap_or_default();
+            !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+        })
+    }
+
+    fn of_sixteen_one_creates(recipe: Recipe) {
+        let mount = QuirkFs::mount(recipe);
+        assert_one_wins("create", mount.path(), OBJECTS, 100);
+        assert_only_objects_are_listed(mount.path(), is_object);
+    }
+
+    #[test]
+    fn of_sixteen_processes_one_creates() {
+        of_sixteen_one_creates(neither());
+    }
+
+    #[test]
+    fn of_sixteen_processes_one_creates_where_inodes_change() {
+        of_sixteen_one_creates(neither().inodes_change());
+    }
+
+    #[test]
+    fn of_sixteen_processes_one_copies_and_one_renames() {
+        for kind in ["copy if absent", "rename if absent"] {
+            let mount = QuirkFs::mount(neither());
+            assert_one_wins(kind, mount.path(), 40, 150);
+            assert_only_objects_are_listed(mount.path(), is_object);
+        }
+    }
+
+    /// Longer than any answer takes; a process that waits for a lock of a dead one never ends.
+    fn finish(worker: &mut Child) -> bool {
+        for _ in 0..60_000 {
+            if let Some(status) = worker.try_wait().unwrap() {
+                return status.success();
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let _ = worker.kill();
+        panic!("a process hangs");
+    }
+
+    /// A worker prints little: what it has printed fits the pipe until it is read at its end.
+    fn answers_of(mut worker: Child, winners: &mut Winners) -> usize {
+        use std::io::Read;
+
+        let mut printed = Vec::new();
+        worker.wait().unwrap();
+        let mut stdout = worker.stdout.take().unwrap();
+        stdout.read_to_end(&mut printed).unwrap();
+        read_answers(&printed, winners)
+    }
+
+    fn create_while_processes_are_killed(recipe: Recipe) {
+        const EVERY: u64 = 50;
+
+        // A rename takes a while, so that some are killed with the lock held: before it, in it and
+        // right after.
+        let slow = Fault::delay(Op::Rename, Duration::from_millis(3));
+        let mount = QuirkFs::mount(recipe.fault(slow));
+        let (dir, at) = (mount.path(), micros() + 1_500_000);
+        let job = job("create large", dir, OBJECTS, EVERY, at);
+        let mut workers: Vec<_> = (0..16).map(|_| start(&job)).collect();
+        let mut winners = vec![Vec::new(); OBJECTS];
+        let mut killed = HashSet::new();
+        for kill in 0..OBJECTS {
+            wait_for_round(kill, EVERY, at);
+            // Not at the same moment of each round.
+            std::thread::sleep(Duration::from_micros(500 * (kill as u64 % 40)));
+            let worker = &mut workers[kill % 16];
+            // SIGKILL; one that was done already is no matter.
+            worker.kill().unwrap();
+            killed.insert(worker.id());
+            let dead = std::mem::replace(worker, start(&job));
+            answers_of(dead, &mut winners);
+        }
+        for mut worker in workers {
+            assert!(finish(&mut worker));
+            answers_of(worker, &mut winners);
+        }
+
+        for (round, winners) in winners.iter().enumerate() {
+            let found = std::fs::read_to_string(dir.join(format!("to{round}"))).unwrap();
+            let writer: u32 = found.split(' ').next().unwrap().parse().unwrap();
+            assert!(found == large(writer, round), "object {round} is not whole");
+            match winners[..] {
+                [winner] => assert_eq!(writer, winner, "object {round}"),
+                // It was killed before it could say so.
+                [] => assert!(killed.contains(&writer), "object {round}"),
+                _ => panic!("object {round}: {winners:?}"),
+            }
+        }
+        let told = winners.iter().filter(|winners| !winners.is_empty()).count();
+        assert!(told > OBJECTS / 2, "{told} winners lived to tell");
+        assert_only_objects_are_listed(dir, is_object);
+
+        // Nothing stays locked: a fresh process goes on with all of them at once.
+        let on = super::job("go on", dir, OBJECTS, 0, 0);
+        let mut worker = start(&on);
+        assert!(finish(&mut worker));
+        let mut winners = vec![Vec::new(); OBJECTS];
+        assert_eq!(answers_of(worker, &mut winners), OBJECTS);
+        for round in 0..OBJECTS {
+            let read = |name: String| std::fs::read_to_string(dir.join(name)).unwrap();
+            assert_eq!(read(format!("to{round}")), "over");
+            assert_eq!(read(format!("to{round}.neighbour")), "new");
+        }
+        assert_only_objects_are_listed(dir, |name| {
+            is_object(name.strip_suffix(".neighbour").unwrap_or(name))
+        });
+    }
+
+    #[test]
+    fn one_creates_and_nothing_stays_locked_where_processes_are_killed() {
+        create_while_processes_are_killed(neither());
+    }
+
+    #[test]
+    fn one_creates_and_nothing_stays_locked_where_processes_are_killed_and_inodes_change() {
+        create_while_processes_are_killed(neither().inodes_change());
+    }
+
+    /// The rung above the lock.
+    #[test]
+    fn one_creates_where_processes_are_killed_and_links_decide() {
+        create_while_processes_are_killed(Recipe::plain().no_rename_flags());
     }
 }
