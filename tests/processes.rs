@@ -3,6 +3,8 @@
 #[cfg(feature = "mount-tests")]
 mod quirkfs;
 
+use std::io::Read;
+use std::ops::Range;
 use std::path::Path as Dir;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -40,12 +42,12 @@ fn worker() {
     let Ok(job) = std::env::var(JOB) else {
         return;
     };
-    let [kind, dir, rounds, every, start] = job.split('|').collect::<Vec<_>>()[..] else {
+    let [kind, dir, first, end, every, start] = job.split('|').collect::<Vec<_>>()[..] else {
         panic!("{job}");
     };
-    let rounds: usize = rounds.parse().unwrap();
+    let rounds: Range<usize> = first.parse().unwrap()..end.parse().unwrap();
     let store = LocalFileSystem::new_with_prefix(dir).unwrap();
-    for round in 0..rounds {
+    for round in rounds {
         wait_for_round(round, every.parse().unwrap(), start.parse().unwrap());
         let (from, to) = (
             Path::from(format!("from{round}")),
@@ -92,13 +94,26 @@ fn large(process: u32, round: usize) -> String {
     format!("{process} wrote object {round}\n").repeat(2000)
 }
 
-fn start(job: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+/// Killed when dropped: where one test fails nobody goes on.
+struct Worker(Child);
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(kind: &str, dir: &Dir, rounds: Range<usize>, every: u64, at: u128) -> Worker {
+    let (first, end) = (rounds.start, rounds.end);
+    let job = format!("{kind}|{}|{first}|{end}|{every}|{at}", dir.display());
+    let worker = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "worker", "--nocapture"])
         .env(JOB, job)
         .stdout(Stdio::piped())
         .spawn()
-        .unwrap()
+        .unwrap();
+    Worker(worker)
 }
 
 /// What came of one round: which processes were told that they did it.
@@ -112,27 +127,25 @@ fn race(kinds: &[&str], dir: &Dir, rounds: usize, every: u64) -> Winners {
     let at = micros() + 1_500_000;
     let workers: Vec<_> = kinds
         .iter()
-        .map(|kind| start(&job(kind, dir, rounds, every, at)))
+        .map(|kind| start(kind, dir, 0..rounds, every, at))
         .collect();
     let mut winners = vec![Vec::new(); rounds];
     let mut answers = 0;
-    for worker in workers {
-        let output = worker.wait_with_output().unwrap();
-        assert!(output.status.success());
-        answers += read_answers(&output.stdout, &mut winners);
+    for mut worker in workers {
+        answers += read_answers(&mut worker, &mut winners);
+        assert!(worker.0.wait().unwrap().success());
     }
     assert_eq!(answers, kinds.len() * rounds);
     winners
 }
 
-fn job(kind: &str, dir: &Dir, rounds: usize, every: u64, at: u128) -> String {
-    format!("{kind}|{}|{rounds}|{every}|{at}", dir.display())
-}
-
-/// Takes in what a worker printed, and says how many answers that were.
-fn read_answers(printed: &[u8], winners: &mut Winners) -> usize {
+/// Takes in what a worker prints until it ends, and says how many answers that were.
+fn read_answers(worker: &mut Worker, winners: &mut Winners) -> usize {
+    let mut printed = Vec::new();
+    let mut stdout = worker.0.stdout.take().unwrap();
+    stdout.read_to_end(&mut printed).unwrap();
     let mut answers = 0;
-    for line in String::from_utf8_lossy(printed).lines() {
+    for line in String::from_utf8_lossy(&printed).lines() {
         let words: Vec<_> = line.split(' ').collect();
         let ["round", round, process, answer, ..] = words[..] else {
             continue;
@@ -280,27 +293,16 @@ mod without_links_and_exclusive_rename {
         }
     }
 
-    /// Longer than any answer takes; a process that waits for a lock of a dead one never ends.
-    fn finish(worker: &mut Child) -> bool {
+    /// Longer than any answer takes; a process that waits for the lock of a dead one never ends.
+    fn finish(worker: &mut Worker) {
         for _ in 0..60_000 {
-            if let Some(status) = worker.try_wait().unwrap() {
-                return status.success();
+            if let Some(status) = worker.0.try_wait().unwrap() {
+                assert!(status.success());
+                return;
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        let _ = worker.kill();
         panic!("a process hangs");
-    }
-
-    /// A worker prints little: what it has printed fits the pipe until it is read at its end.
-    fn answers_of(mut worker: Child, winners: &mut Winners) -> usize {
-        use std::io::Read;
-
-        let mut printed = Vec::new();
-        worker.wait().unwrap();
-        let mut stdout = worker.stdout.take().unwrap();
-        stdout.read_to_end(&mut printed).unwrap();
-        read_answers(&printed, winners)
     }
 
     fn create_while_processes_are_killed(recipe: Recipe) {
@@ -311,8 +313,8 @@ mod without_links_and_exclusive_rename {
         let slow = Fault::delay(Op::Rename, Duration::from_millis(3));
         let mount = QuirkFs::mount(recipe.fault(slow));
         let (dir, at) = (mount.path(), micros() + 1_500_000);
-        let job = job("create large", dir, OBJECTS, EVERY, at);
-        let mut workers: Vec<_> = (0..16).map(|_| start(&job)).collect();
+        let start = |first| start("create large", dir, first..OBJECTS, EVERY, at);
+        let mut workers: Vec<_> = (0..16).map(|_| start(0)).collect();
         let mut winners = vec![Vec::new(); OBJECTS];
         let mut killed = HashSet::new();
         for kill in 0..OBJECTS {
@@ -320,15 +322,15 @@ mod without_links_and_exclusive_rename {
             // Not at the same moment of each round.
             std::thread::sleep(Duration::from_micros(500 * (kill as u64 % 40)));
             let worker = &mut workers[kill % 16];
-            // SIGKILL; one that was done already is no matter.
-            worker.kill().unwrap();
-            killed.insert(worker.id());
-            let dead = std::mem::replace(worker, start(&job));
-            answers_of(dead, &mut winners);
+            // SIGKILL. What it printed fits the pipe.
+            worker.0.kill().unwrap();
+            killed.insert(worker.0.id());
+            let mut dead = std::mem::replace(worker, start(kill + 1));
+            read_answers(&mut dead, &mut winners);
         }
         for mut worker in workers {
-            assert!(finish(&mut worker));
-            answers_of(worker, &mut winners);
+            finish(&mut worker);
+            read_answers(&mut worker, &mut winners);
         }
 
         for (round, winners) in winners.iter().enumerate() {
@@ -347,11 +349,10 @@ mod without_links_and_exclusive_rename {
         assert_only_objects_are_listed(dir, is_object);
 
         // Nothing stays locked: a fresh process goes on with all of them at once.
-        let on = super::job("go on", dir, OBJECTS, 0, 0);
-        let mut worker = start(&on);
-        assert!(finish(&mut worker));
+        let mut worker = super::start("go on", dir, 0..OBJECTS, 0, 0);
+        finish(&mut worker);
         let mut winners = vec![Vec::new(); OBJECTS];
-        assert_eq!(answers_of(worker, &mut winners), OBJECTS);
+        assert_eq!(read_answers(&mut worker, &mut winners), OBJECTS);
         for round in 0..OBJECTS {
             let read = |name: String| std::fs::read_to_string(dir.join(name)).unwrap();
             assert_eq!(read(format!("to{round}")), "over");
