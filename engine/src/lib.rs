@@ -222,6 +222,29 @@ impl Engine {
         Ok(lock::lock(place.key()))
     }
 
+    /// Makes a call of somebody else's again while the error that `os_error` finds in its answer is
+    /// one that passes: opening a store on a mount whose handles are stale just now.
+    pub fn retry_foreign<T, E>(
+        &self,
+        step: &'static str,
+        path: &Path,
+        mut call: impl FnMut() -> Result<T, E>,
+        os_error: impl Fn(&E) -> Option<i32>,
+    ) -> Result<T, E> {
+        let mut retry = self.for_operation().start_retry();
+        loop {
+            let error = match call() {
+                Err(error) => error,
+                done => return done,
+            };
+            let e = os_error(&error).map(io::Error::from_raw_os_error);
+            match e.filter(is::ambiguous) {
+                Some(e) if retry.again() => self.retried(step, path, &e),
+                _ => return Err(error),
+            }
+        }
+    }
+
     /// With a budget of pauses of its own.
     fn for_operation(&self) -> Self {
         Self {

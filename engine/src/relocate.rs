@@ -198,7 +198,8 @@ fn rename_over(ends: &Ends<'_>) -> Result<Tried> {
 /// rename(2): "If oldpath and newpath are existing hard links referring to the same file, then
 /// rename() does nothing, and returns a success status." Then the old name is removed here.
 ///
-/// Looked at afterwards, since somebody may have linked the two a moment ago.
+/// Looked at afterwards, since somebody may have linked the two a moment ago. Where inode numbers
+/// do not tell, two links of one file are what both names say alike: a size, an mtime, two links.
 fn remove_other_link(ends: &Ends<'_>) -> Result<()> {
     let (from, to) = (ends.from_path, ends.to_path);
     let look = |path: &Path| {
@@ -207,7 +208,11 @@ fn remove_other_link(ends: &Ends<'_>) -> Result<()> {
     let Some(old) = look(from)? else {
         return Ok(());
     };
-    let same_file = look(to)?.is_some_and(|new| ends.is_same_file(&old, &new));
+    let alike = |new: &Stat| {
+        !ends.to.mount.numbers_files()
+            && (old.size, old.modified, old.nlink) == (new.size, new.modified, new.nlink)
+    };
+    let same_file = look(to)?.is_some_and(|new| ends.is_same_file(&old, &new) || alike(&new));
     if !same_file || old.nlink < 2 || old.is_dir {
         // A new object at the old name, or one entry in two spellings.
         return Ok(());
@@ -257,6 +262,10 @@ fn rename_new(ends: &Ends<'_>, source: &Stat) -> Result<Tried> {
     // Directories are not objects: what link(2) says of them is the answer.
     if source.is_dir {
         return link_plainly(from, ends.to_path, Mode::Create).map(|()| Tried::Done);
+    }
+    if !ends.to.mount.rename.may() {
+        // Nor can the source be taken from others who rename it.
+        return Ok(Tried::Refused(io::ErrorKind::Unsupported.into()));
     }
     let removed = || {
         remove(ends.engine, from)
@@ -420,6 +429,14 @@ fn take(ends: &Ends<'_>, source: &Stat) -> Result<bool> {
     let taken_to = staging::private_path(from);
     let mut retry = engine.start_retry();
     while let Err(e) = sys::rename(from, &taken_to) {
+        if is::no_rename(&e) {
+            ends.from.mount.rename.refused();
+            return match sys::unlink(from) {
+                Ok(()) => Ok(true),
+                Err(e) if is::absent(&e) => Ok(false),
+                Err(e) => Err(two_names(from, ends.to_path, e)),
+            };
+        }
         let look = |path| {
             observe::look_closely(engine, &ends.from.mount, path)
                 .map_err(|e| Error::new("look at", path, e))
@@ -555,6 +572,12 @@ fn stage_link(ends: &Ends<'_>, source: Option<&Stat>) -> Result<Option<Staging>>
         Ok(staging) => return Ok(Some(staging)),
         Err(e) => e,
     };
+    // EPERM may be this one file: another user's (proc_sys_fs(5), protected_hardlinks), or on a
+    // local disk one that is immutable (ioctl_iflags(2)).
+    let is_local = ends.to.mount.is_native();
+    if is::unsupported_link(&e) && !is_local && (is::no_such_call(&e) || sys::is_own(from)) {
+        ends.to.mount.links.refused();
+    }
     // The mount has none, or this file has as many as it may, or they are on two devices, or the
     // name leaves no room for a staging file's.
     if is::unsupported_link(&e) || is::link_limit(&e) || is::name_too_long(&e) {

@@ -61,13 +61,13 @@ impl RetryPolicy {
 /// How many nanoseconds one operation has paused so far.
 pub(crate) type Spent = Arc<AtomicU64>;
 
-/// Ten attempts within about a second: 1 ms, 2 ms, 4 ms and so on, 250 ms at most.
+/// Twenty-five attempts within about a second: 1 ms, 2 ms, 4 ms and so on, 50 ms at most.
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
-            attempts: 10,
+            attempts: 25,
             first_backoff: Duration::from_millis(1),
-            max_backoff: Duration::from_millis(250),
+            max_backoff: Duration::from_millis(50),
             budget: Duration::from_secs(1),
         }
     }
@@ -112,11 +112,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_makes_ten_attempts_and_ends_within_its_budget() {
+    fn the_default_makes_its_attempts_and_ends_within_its_budget() {
         let spent = Spent::default();
         let mut retry = RetryPolicy::default().start(&spent);
         while retry.again() {}
-        assert_eq!(retry.made(), 10);
+        assert_eq!(retry.made(), 25);
         assert!(Duration::from_nanos(spent.load(Relaxed)) <= Duration::from_secs(1));
     }
 

@@ -83,8 +83,21 @@ impl LocalFileSystem {
     ///
     /// If there is no such directory, or it cannot be resolved.
     pub fn new_with_prefix(prefix: impl AsRef<std::path::Path>) -> Result<Self> {
-        let upstream = local_upstream::LocalFileSystem::new_with_prefix(&prefix)?;
-        Ok(Self::over(upstream, std::fs::canonicalize(prefix).ok()))
+        let prefix = prefix.as_ref();
+        let engine = Engine::new();
+        let upstream = engine.retry_foreign(
+            "open the store of",
+            prefix,
+            || local_upstream::LocalFileSystem::new_with_prefix(prefix),
+            |e| os_error(e),
+        )?;
+        let root = engine.retry_foreign(
+            "resolve",
+            prefix,
+            || std::fs::canonicalize(prefix),
+            |e| e.raw_os_error(),
+        );
+        Ok(Self::over(upstream, root.ok()))
     }
 
     fn over(upstream: local_upstream::LocalFileSystem, root: Option<PathBuf>) -> Self {
@@ -206,6 +219,12 @@ impl LocalFileSystem {
     fn cleanup_root(&self) -> Option<PathBuf> {
         self.root.clone().filter(|_| self.automatic_cleanup)
     }
+}
+
+/// What the system said, somewhere among the causes of `error`.
+fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    std::iter::successors(Some(error), |e| e.source())
+        .find_map(|e| e.downcast_ref::<std::io::Error>()?.raw_os_error())
 }
 
 /// Runs `work` on tokio's blocking pool, or right here outside of tokio.

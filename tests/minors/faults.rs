@@ -364,7 +364,7 @@ pub(crate) async fn a_sharing_violation_passes(root: &Dir) {
             mutation.prepare(&store).await;
             let failing = fail(&dir, Op::Rename, Which::Always, Fault::before_effect, errno);
             let error = mutation.make(&store).await.unwrap_err().to_string();
-            assert!(error.contains("10 attempts"), "{error}");
+            assert!(error.contains("25 attempts"), "{error}");
             assert!(
                 errno == libc::EBUSY || error.contains("another program may have"),
                 "{error}"

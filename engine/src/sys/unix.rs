@@ -250,6 +250,12 @@ pub(super) fn may_write_dir(path: &Path) -> bool {
     }
 }
 
+pub(super) fn is_own(path: &Path) -> bool {
+    // SAFETY: takes nothing and cannot fail.
+    let user = unsafe { libc::geteuid() };
+    user == 0 || std::fs::symlink_metadata(path).is_ok_and(|m| m.uid() == user)
+}
+
 #[cfg(not(target_os = "linux"))]
 pub(super) fn canonical_dir(path: &Path) -> io::Result<std::path::PathBuf> {
     std::fs::canonicalize(path)

@@ -251,6 +251,10 @@ pub(super) fn may_write_dir(_path: &Path) -> bool {
     true
 }
 
+pub(super) fn is_own(_path: &Path) -> bool {
+    true
+}
+
 pub(super) fn stat_dir(path: &Path) -> io::Result<DirStat> {
     std::fs::metadata(path)?;
     Ok(DirStat {
