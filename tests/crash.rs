@@ -131,7 +131,8 @@ impl Case<'_> {
             .spawn()
             .unwrap_or_else(|e| panic!("strace is missing ({e}): apt-get install strace"));
         wait_until_traced(&thread, &mut strace);
-        worker.stdin.take().unwrap().write_all(b".").unwrap();
+        // The wait was a read; where reads are hit it is over.
+        let _ = worker.stdin.take().unwrap().write_all(b".");
         lines.for_each(drop);
         strace.wait().unwrap();
         worker.wait().unwrap()
@@ -230,9 +231,11 @@ impl Case<'_> {
 
 fn wait_until_traced(thread: &str, strace: &mut Child) {
     let is_traced = || {
-        let status = std::fs::read_to_string(format!("/proc/{thread}/status")).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{thread}/status"));
+        // None if it was killed already.
+        let status = status.unwrap_or_default();
         let tracer = status.lines().find_map(|l| l.strip_prefix("TracerPid:"));
-        tracer.unwrap().trim() != "0"
+        tracer.is_none_or(|tracer| tracer.trim() != "0")
     };
     while !is_traced() {
         if strace.try_wait().unwrap().is_some() {

@@ -1,5 +1,10 @@
 //! Real file systems on loop devices, mounted for one test.
 
+#![allow(
+    dead_code,
+    reason = "several test crates include this module, each uses a part"
+)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
