@@ -120,9 +120,12 @@ fn may_pass(e: &io::Error, is_native: impl FnOnce() -> bool) -> bool {
     is::ambiguous(e) && !(is::data_loss(e) && is_native())
 }
 
-/// Asked after an error, when there is no handle to learn the mount from.
+/// Asked after an error, when there is no handle to learn the mount from. What is at the path may
+/// be the mount itself, so its directory is the second choice.
 fn is_native(path: &Path) -> bool {
-    place::locate(path).is_ok_and(|place| place.mount.is_native())
+    let dir = place::split(path).0;
+    let on = sys::stat_dir(path).or_else(|_| sys::stat_dir(dir));
+    on.is_ok_and(|on| mount::of(path, &on).is_native())
 }
 
 impl Reader {

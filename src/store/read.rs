@@ -116,7 +116,14 @@ impl LocalFileSystem {
         let batches = stream::try_unfold(start, |(mut listing, mut batch)| async move {
             if batch.is_empty() {
                 (listing, batch) = on_pool(move || {
-                    batch.extend(listing.by_ref().take(BATCH));
+                    for object in listing.by_ref().take(BATCH) {
+                        // It ends the stream: what follows is not looked at for nothing.
+                        let is_last = object.is_err();
+                        batch.push_back(object);
+                        if is_last {
+                            break;
+                        }
+                    }
                     Ok((listing, batch))
                 })
                 .await?;

@@ -29,6 +29,8 @@ macro_rules! minor {
             pub(crate) mod faults;
             #[path = "mishaps.rs"]
             pub(crate) mod mishaps;
+            #[path = "reads.rs"]
+            pub(crate) mod reads;
             #[path = "suites.rs"]
             pub(crate) mod suites;
             #[path = "verdicts.rs"]
