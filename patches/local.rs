@@ -1,8 +1,8 @@
 //! An object store implementation for a local filesystem.
 //!
 //! This is `object_store_localfs` in the place of upstream's store, put here by `localfs patch`.
-//! Upstream's is still there, as the private module `local_upstream`: what it does well is
-//! delegated to it.
+//! Upstream's is still there, as the private module `local_upstream`: it maps locations to
+//! paths.
 
 mod localfs;
 

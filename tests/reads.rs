@@ -31,6 +31,7 @@ reads![
     a_directory_that_goes_stale_half_way_is_listed_once,
     a_get_gives_a_file_on_a_local_disk,
     a_range_that_cannot_be_is_refused,
+    a_loop_ends,
 ];
 
 /// On FUSE mounts that misbehave; as root.
@@ -95,6 +96,12 @@ mod on_mounts {
         });
         let faults = [&faults[..], &[stale]].concat();
         reads_hold(Recipe::plain().inodes_change(), &faults).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_loop_ends() {
+        let mount = QuirkFs::mount(Recipe::plain().inodes_change());
+        for_each_minor!(mount.path(), reads::a_loop_ends);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -33,7 +33,8 @@ pub struct RetryPolicy {
     pub first_backoff: Duration,
     /// The longest pause between two attempts.
     pub max_backoff: Duration,
-    /// The sum of all pauses of one operation, at most.
+    /// The sum of all pauses of one operation, at most. Each chunk of an object that is read, and
+    /// each entry of a listing, counts as one.
     pub budget: Duration,
 }
 
