@@ -3,6 +3,7 @@
 //!
 //! Dev-dependencies switch the engine's fault seam on; it makes no system calls.
 
+use futures::TryStreamExt;
 use object_store_0_14 as object_store;
 use object_store_0_14::path::Path;
 use object_store_0_14::{ObjectStore, ObjectStoreExt, PutPayload};
@@ -14,7 +15,10 @@ async fn main() -> Result<(), Error> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let [store, work, dir] = args[..] else {
-        return Err("usage: syscalls <ours|upstream> <puts|multipart|nothing> <dir>".into());
+        return Err(
+            "usage: syscalls <ours|upstream> <puts|multipart|gets|ranges|heads|lists|files|nothing> <dir>"
+                .into(),
+        );
     };
     let store: Box<dyn ObjectStore> = match store {
         "ours" => Box::new(object_store_localfs::v0_14::LocalFileSystem::new_with_prefix(dir)?),
@@ -24,6 +28,7 @@ async fn main() -> Result<(), Error> {
     match work {
         "puts" => puts(&*store).await,
         "multipart" => multipart(&*store).await,
+        "gets" | "ranges" | "heads" | "lists" | "files" => reads(&*store, work, dir).await,
         // What is not the store's: loading the program, starting a thread of the blocking pool.
         "nothing" => Ok(tokio::task::spawn_blocking(|| ()).await?),
         other => Err(format!("no such work: {other}").into()),
@@ -34,6 +39,26 @@ async fn puts(store: &dyn ObjectStore) -> Result<(), Error> {
     let payload = PutPayload::from(vec![b'x'; 4 << 10]);
     for _ in 0..1000 {
         store.put(&Path::from("object"), payload.clone()).await?;
+    }
+    Ok(())
+}
+
+/// 1,000 of them, or ten listings of 1,000 objects.
+async fn reads(store: &dyn ObjectStore, work: &str, dir: &str) -> Result<(), Error> {
+    let object = Path::from("object-0");
+    for n in 0..1000 {
+        std::fs::write(format!("{dir}/object-{n}"), [b'x'; 4 << 10])?;
+        match work {
+            "gets" => drop(store.get(&object).await?.bytes().await?),
+            "ranges" => drop(store.get_ranges(&object, &[0..9, 99..199]).await?),
+            "heads" => drop(store.head(&object).await?),
+            _ => {}
+        }
+    }
+    if work == "lists" {
+        for _ in 0..10 {
+            store.list(None).try_collect::<Vec<_>>().await?;
+        }
     }
     Ok(())
 }
