@@ -115,7 +115,7 @@ canary! {
     leaked_staging_files_are_probed_by_each_upload on a_disk(),
     faulty: [v0_12, v0_13, v0_14],
     mended: [],
-    then: "Staging names need not be random (`unique` in engine/src/staging.rs)",
+    then: "Staging names need not be random (`unique` in engine/src/names.rs)",
 }
 
 canary! {
@@ -136,7 +136,7 @@ canary! {
     a_staging_file_of_a_name_with_a_hash_is_listed on a_disk(),
     faulty: [v0_12, v0_13, v0_14],
     mended: [],
-    then: "A staging name may keep a `#` of its destination (engine/src/staging.rs)",
+    then: "A staging name may keep a `#` of its destination (engine/src/names.rs)",
 }
 
 /// Ours does not implement it yet, so there is no twin.

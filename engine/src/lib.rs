@@ -26,6 +26,7 @@ pub mod fault;
 mod list;
 mod lock;
 mod mount;
+mod names;
 mod observe;
 mod place;
 mod publish;
@@ -36,10 +37,12 @@ mod remove;
 mod retry;
 mod spool;
 mod staging;
+mod sweep;
 mod sys;
 mod upload;
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -51,6 +54,7 @@ pub use mount::{Known, MountFacts};
 pub use read::{FileInfo, Reader};
 pub use recoveries::Recoveries;
 pub use retry::RetryPolicy;
+pub use sweep::{StagingFile, SweepEvent, SweepOptions, Swept, Use, Verdict};
 pub use upload::{Part, PartWriter, Upload};
 
 use place::Place;
@@ -211,6 +215,32 @@ impl Engine {
             dirs::remove_empty_parents(path, root);
         }
         Ok(())
+    }
+
+    /// Finds the staging files below the directory `root` that a crash left, those of upstream
+    /// included, and removes those that are old enough and not in use. `progress` is told each
+    /// step, and stops the sweep between two files with [`ControlFlow::Break`].
+    ///
+    /// In use are, however old: what a process of this host makes with this crate, which the names
+    /// tell (in another pid namespace, such as a container's, they do not); and on Linux what any
+    /// process of this host has open, as far as this one may see. For all others, such as uploads
+    /// on other hosts of a share, `older_than` is to be longer than an upload pauses.
+    ///
+    /// Symlinks are not followed, other file systems not entered, and nothing but regular files is
+    /// removed whose names end in `#` and digits, which are no objects to any store.
+    ///
+    /// Costs a walk of the whole tree, and memory for the staging files that are found.
+    ///
+    /// # Errors
+    ///
+    /// If `root` cannot be read. What fails below it is in [`Swept::failed`].
+    pub fn sweep(
+        &self,
+        root: &Path,
+        options: SweepOptions,
+        mut progress: impl FnMut(SweepEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<Swept> {
+        sweep::sweep(self, root, options, &mut progress)
     }
 
     /// Locks `path` against every writer of this process, until the answer is dropped: what writes,

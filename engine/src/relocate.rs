@@ -9,10 +9,10 @@ use crate::lock::{self, PathGuard};
 use crate::observe;
 use crate::place::{self, Place};
 use crate::publish::{Around, Attempt, Guards, Source, Step, Tried, remove, until_done};
-use crate::staging::{self, Staging};
+use crate::staging::Staging;
 use crate::sys::{self, Stat, is, same_error};
 use crate::upload::Upload;
-use crate::{Engine, Mode, advisory, dirs};
+use crate::{Engine, Mode, advisory, dirs, names};
 
 fn failed(from: &Path, to: &Path, e: io::Error) -> Error {
     Error::new("copy file from", from, e).to(to)
@@ -426,7 +426,7 @@ impl Around for Move<'_> {
 /// It is taken to a name of our own, since what is there tells, and an answer may not.
 fn take(ends: &Ends<'_>, source: &Stat) -> Result<bool> {
     let (engine, from) = (ends.engine, ends.from_path);
-    let taken_to = staging::private_path(from);
+    let taken_to = names::private_path(from);
     let mut retry = engine.start_retry();
     while let Err(e) = sys::rename(from, &taken_to) {
         if is::no_rename(&e) {
@@ -498,7 +498,7 @@ pub(crate) fn copy(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Resul
 /// On a local disk: one call that creates, and what it answers is so. `None` if it did not.
 fn link_at_once(ends: &Ends<'_>, mode: Mode) -> Result<Option<Linked>> {
     // A name that is too long to be replaced is too long to be made: one limit for all.
-    if !ends.to.mount.is_native() || !ends.may_link() || !staging::has_room(ends.to_path) {
+    if !ends.to.mount.is_native() || !ends.may_link() || !names::has_room(ends.to_path) {
         return Ok(None);
     }
     match sys::link(ends.from_path, ends.to_path) {

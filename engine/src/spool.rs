@@ -18,7 +18,7 @@ use crate::publish::{Around, Attempt, locked_by_others, until_done};
 use crate::read::Reader;
 use crate::sys::{self, Stat, is, same_error};
 use crate::upload::COPY_BUFFER;
-use crate::{Engine, Mode, Version, dirs, lock, observe, staging};
+use crate::{Engine, Mode, Version, dirs, lock, names, observe};
 
 /// A file on a local disk that has no name: it is gone with its last handle, also after a crash.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Spool {
                 &default
             }
         };
-        let path = staging::private_path(&dir.join("spool"));
+        let path = names::private_path(&dir.join("spool"));
         let file = sys::create_unnamed(&path).map_err(|e| {
             Error::new("make a spool file in", dir, e).to(dest).hint(
                 "the mount cannot rename, so an upload is collected in a local directory first: \

@@ -1,14 +1,11 @@
 //! Staging files: the private file next to a destination that the bytes go to first.
 
-use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::hash::BuildHasher;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::SystemTime;
 
 use crate::error::{Error, Result};
+use crate::names::{private_path, staging_name, unique};
 use crate::place::{self, Place};
 use crate::publish::warn_left_behind;
 use crate::recoveries::count;
@@ -261,42 +258,6 @@ impl Drop for Staging {
     }
 }
 
-/// A name of our own in the directory of `path`, hidden as a staging file's and short.
-pub(crate) fn private_path(path: &Path) -> PathBuf {
-    let (dir, _) = place::split(path);
-    dir.join(staging_name(OsStr::new(""), unique(), false))
-}
-
-/// What upstream's shortest staging name adds to a name: `#` and a digit.
-const SUFFIX: usize = 2;
-
-/// Whether a staging file for `path` can have a name, on the file systems that allow 255 bytes.
-pub(crate) fn has_room(path: &Path) -> bool {
-    place::split(path).1.len() + SUFFIX <= 255
-}
-
-/// `{name}#{digits}`, with the name up to its first `#`: every version of object_store hides a
-/// name of which all that follows the first `#` is digits. A name that is too long with its digits
-/// is `cut`, so that the limit is upstream's: two bytes more than the name.
-fn staging_name(name: &OsStr, digits: u64, cut: bool) -> OsString {
-    let whole = name.to_string_lossy();
-    let before_hash = whole.split_once('#').map(|(before, _)| before);
-    if !cut {
-        let mut staged = before_hash.map_or(name, OsStr::new).to_owned();
-        staged.push(format!("#{digits:0DIGITS$}"));
-        return staged;
-    }
-    let room = whole.len() + SUFFIX;
-    let count = DIGITS.min(room - 1);
-    let before = before_hash.unwrap_or(&whole);
-    let before = cut_to(before, room - 1 - count);
-    let digits = format!("{digits:0DIGITS$}");
-    format!("{before}#{}", &digits[DIGITS - count..]).into()
-}
-
-/// As many as never repeat by chance.
-const DIGITS: usize = 19;
-
 /// Told apart from a directory that is missing.
 #[derive(Debug)]
 struct SourceGone;
@@ -308,75 +269,3 @@ impl std::fmt::Display for SourceGone {
 }
 
 impl std::error::Error for SourceGone {}
-
-/// The longest part of `text` that ends within `len` bytes, at a character;
-/// `str::floor_char_boundary` came with Rust 1.91.
-fn cut_to(text: &str, len: usize) -> &str {
-    let end = (0..=len.min(text.len()))
-        .rev()
-        .find(|end| text.is_char_boundary(*end));
-    &text[..end.unwrap_or(0)]
-}
-
-/// Nineteen digits that no other upload of any process draws: hashed with a random key that std
-/// asks the system for.
-fn unique() -> u64 {
-    static DRAWN: AtomicU64 = AtomicU64::new(0);
-    let drawn = (
-        std::process::id(),
-        DRAWN.fetch_add(1, Relaxed),
-        SystemTime::now(),
-    );
-    std::hash::RandomState::new().hash_one(drawn) % 10_u64.pow(19)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn named(name: &str, cut: bool) -> String {
-        staging_name(OsStr::new(name), 42, cut)
-            .into_string()
-            .unwrap()
-    }
-
-    #[test]
-    fn a_staging_name_is_the_destination_and_digits() {
-        assert_eq!(named("a.parquet", false), "a.parquet#0000000000000000042");
-    }
-
-    #[test]
-    fn a_staging_name_has_one_hash() {
-        // Upstream looks at what follows the first.
-        for name in ["a#b", "part#1.parquet", "#", "##", "a#"] {
-            for cut in [false, true] {
-                let staged = named(name, cut);
-                let (_, digits) = staged.split_once('#').unwrap();
-                assert!(!digits.is_empty(), "{staged}");
-                assert!(digits.bytes().all(|b| b.is_ascii_digit()), "{staged}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_short_name_that_is_cut_has_fewer_digits() {
-        assert_eq!(named("x", true), "#42");
-        assert_eq!(named("song.ogg", true), "#000000042");
-    }
-
-    #[test]
-    fn a_name_that_is_cut_grows_by_two_bytes_at_the_most() {
-        for name in ["x".repeat(253), "é".repeat(126), "🙀".repeat(63)] {
-            let staged = named(&name, true);
-            assert!(staged.len() <= name.len() + 2);
-            assert!(staged.ends_with("#0000000000000000042"));
-            assert!(name.starts_with(staged.split_once('#').unwrap().0));
-        }
-    }
-
-    #[test]
-    fn no_two_names_are_the_same() {
-        let drawn: std::collections::HashSet<_> = (0..10_000).map(|_| unique()).collect();
-        assert_eq!(drawn.len(), 10_000);
-    }
-}

@@ -333,7 +333,7 @@ fn open_host_lock_file() -> io::Result<File> {
 
 /// For all users, whatever this one's umask: it has its mode before it has its name.
 fn make_host_lock_file(dir: &Path, path: &Path) -> io::Result<()> {
-    let draft = crate::staging::private_path(&dir.join("draft"));
+    let draft = crate::names::private_path(&dir.join("draft"));
     let file = OpenOptions::new()
         .write(true)
         .create_new(true)

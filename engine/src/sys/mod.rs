@@ -11,6 +11,7 @@ use crate::fault::{Call, Op, around};
 
 #[cfg(target_os = "linux")]
 mod linux;
+pub(crate) mod process;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]

@@ -235,6 +235,16 @@ pub(super) fn forget_cached(file: &File) {
     let _ = file;
 }
 
+/// Whether there is a process of this id, be it one that has ended and was not waited for.
+pub(super) fn has_process(pid: u32) -> bool {
+    let Some(pid) = libc::pid_t::try_from(pid).ok().filter(|pid| *pid > 0) else {
+        return false;
+    };
+    // SAFETY: signal 0 is not sent (kill(2)).
+    let rc = unsafe { libc::kill(pid, 0) };
+    rc == 0 || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
 pub(super) fn may_write_dir(path: &Path) -> bool {
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
         return true;
