@@ -8,7 +8,7 @@ mod localfs;
 
 pub use localfs::LocalFileSystem;
 /// What the options of `LocalFileSystem` take, and what it tells of itself and of its mount.
-pub use object_store_localfs_engine::{Exclusion, Known, MountFacts, Recoveries, RetryPolicy};
+pub use object_store_localfs_engine::{Exclusion, Known, MountFacts, Recoveries, RetryPolicy, Swept};
 
 // What the rest of the crate uses of this module; one minor uses more of it than another.
 #[allow(unused_imports)]

@@ -38,7 +38,9 @@
 
 mod store;
 
-pub use object_store_localfs_engine::{Exclusion, Known, MountFacts, Recoveries, RetryPolicy};
+pub use object_store_localfs_engine::{
+    Exclusion, Known, MountFacts, Recoveries, RetryPolicy, Swept,
+};
 
 #[cfg(feature = "object_store-0_12")]
 pub use store::v0_12;

@@ -4,12 +4,14 @@
 //! This file and its neighbours name everything of object_store by `super`, so that they compile
 //! both in this crate, where that is a dependency, and inside a patched copy of object_store.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store_localfs_engine::{
     Engine, Error as EngineError, ErrorKind, Exclusion, Mode, MountFacts, Recoveries, RetryPolicy,
-    Upload, Version,
+    SweepOptions, Swept, Upload, Version,
 };
 
 use super::path::Path;
@@ -51,7 +53,7 @@ pub struct LocalFileSystem {
     /// Maps locations to paths.
     pub(super) upstream: Arc<local_upstream::LocalFileSystem>,
     pub(super) engine: Engine,
-    /// What cleaning up ends at; `None` where upstream's root is no path.
+    /// What cleaning up ends at, and what is swept; `None` where upstream's root is no path.
     root: Option<PathBuf>,
     automatic_cleanup: bool,
 }
@@ -171,6 +173,35 @@ impl LocalFileSystem {
     /// event.
     pub fn recoveries(&self) -> Recoveries {
         self.engine.recoveries()
+    }
+
+    /// Finds the staging files below this store's directory that a crash left, upstream's
+    /// included, and removes those that were last changed at least `older_than` ago and are not in
+    /// use.
+    ///
+    /// What processes of this host are writing is kept, however old: an upload with this crate is
+    /// known by the name of its file (not across containers), and on Linux any file is kept that a
+    /// process has open, as far as this one may see. `older_than` covers the rest: choose it longer
+    /// than an upload on another host may pause, such as a day.
+    ///
+    /// Walks the whole directory on the blocking pool. Dropped, the sweep goes on there.
+    ///
+    /// # Errors
+    ///
+    /// `NotSupported` for a store of the whole file system. `Generic` if the store's directory
+    /// cannot be read; what fails below it is in [`Swept::failed`], and the rest is swept.
+    pub async fn sweep(&self, older_than: Duration) -> Result<Swept> {
+        let root = self.root.clone();
+        let Some(root) = root.filter(|root| root.parent().is_some()) else {
+            return Err(Error::NotSupported {
+                source: "a store of the whole file system is not swept; \
+                         make a store of a directory, with `new_with_prefix`, and sweep that"
+                    .into(),
+            });
+        };
+        let engine = self.engine.clone();
+        let options = SweepOptions::older_than(older_than);
+        blocking(move || engine.sweep(&root, options, |_| ControlFlow::Continue(()))).await
     }
 
     pub(super) async fn put_file(
