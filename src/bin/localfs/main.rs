@@ -3,6 +3,7 @@
 mod error;
 mod interrupt;
 mod patch;
+mod sweep;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,16 @@ enum Command {
     Patch(patch::PatchArgs),
     /// Takes out what `localfs patch` put in
     Unpatch(patch::UnpatchArgs),
+    /// Removes staging files that a crash left
+    ///
+    /// A staging file is where an object is written until it is whole, `name#` and digits, this
+    /// crate's or upstream's. What is in use is kept: on this host that is seen (run as root to see
+    /// all of it), of other hosts and containers `--older-than` has to tell. Symlinks and other
+    /// file systems below DIR are not entered.
+    ///
+    /// Exit status: 0 done, or nothing to do; 1 an error, or something could not be removed; 2
+    /// wrong usage; 130 interrupted.
+    Sweep(sweep::SweepArgs),
 }
 
 /// What a command came to, when it did not fail.
@@ -47,6 +58,7 @@ fn main() -> ExitCode {
     let outcome = interrupt::watch().and_then(|()| match cli.command {
         Command::Patch(args) => patch::patch(&args),
         Command::Unpatch(args) => patch::unpatch(&args),
+        Command::Sweep(args) => sweep::sweep(&args),
     });
     match outcome {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
