@@ -33,6 +33,8 @@ macro_rules! minor {
             pub(crate) mod reads;
             #[path = "suites.rs"]
             pub(crate) mod suites;
+            #[path = "sweep.rs"]
+            pub(crate) mod sweep;
             #[path = "verdicts.rs"]
             pub(crate) mod verdicts;
 
