@@ -303,6 +303,7 @@ fn is_staging_file(location: &Path) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "lists of one range")]
 mod tests {
     use super::*;
 
