@@ -1,7 +1,6 @@
 //! Reads and listings, for every minor: upstream's answers, and the same after faults.
 
 #[cfg(all(feature = "mount-tests", target_os = "linux"))]
-#[allow(dead_code, reason = "other tests need the rest")]
 mod quirkfs;
 
 mod minors;
