@@ -104,6 +104,12 @@ mod on_mounts {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn e_tags_agree_where_inodes_change() {
+        let mount = QuirkFs::mount(Recipe::plain().inodes_change());
+        for_each_minor!(mount.path(), reads::e_tags_agree);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn e_tags_agree_on_every_mount() {
         for recipe in [
             Recipe::plain(),
