@@ -162,6 +162,21 @@ fn a_mount_that_is_written_from_beginning_to_end_is_found() {
     assert_eq!((report.status(), report.verdict()), (1, "weaker"));
 }
 
+/// Three in a row: the kernel tries a stale path call twice by itself.
+#[test]
+fn handles_that_go_stale_are_no_lack() {
+    let stale = |op| Fault::on(op).errno(libc::ESTALE).burst(12, 3);
+    let recipe = Recipe::plain()
+        .fault(stale(Op::Rename))
+        .fault(stale(Op::Link))
+        .fault(stale(Op::Create));
+    let report = examine(recipe);
+    assert_eq!(report.lacks(), ["reflink"]);
+    assert_eq!(report.failing(), [""; 0]);
+    report.finds("unsteady", "fallback");
+    assert_eq!((report.status(), report.verdict()), (1, "fallbacks"));
+}
+
 #[test]
 fn a_slow_mount_is_seen() {
     let report = examine(Recipe::plain().latency(Duration::from_millis(1)));
@@ -187,7 +202,7 @@ fn a_mount_that_ignores_case_is_found() {
         Fault::delay(Op::Lookup, Duration::ZERO).where_name(move |name| {
             if name == "nAME" {
                 let folder = crate::run::folders(&spelling).remove(0);
-                let _ = File::create(folder.join("case_sensitive/nAME"));
+                let _ = File::create(folder.join("case_sensitive-1/nAME"));
             }
             false
         }),

@@ -111,7 +111,7 @@ fn signalled_at(folder: &str, signal: i32, dir: &Path) -> std::process::Output {
 #[test]
 fn interrupted_it_leaves_nothing() {
     for signal in [libc::SIGINT, libc::SIGTERM] {
-        for folder in ["rename", "this", "latency"] {
+        for folder in ["rename-1", "this", "latency"] {
             let dir = temporary();
             fs::write(dir.path().join("object"), "an object").unwrap();
             let before = tree(dir.path());
@@ -127,7 +127,7 @@ fn interrupted_it_leaves_nothing() {
 #[test]
 fn what_a_killed_run_left_is_named_and_not_touched() {
     let dir = temporary();
-    signalled_at("stable_inodes", libc::SIGKILL, dir.path());
+    signalled_at("stable_inodes-1", libc::SIGKILL, dir.path());
     let left = folders(dir.path());
     assert_eq!(left.len(), 1);
     let before = tree(dir.path());

@@ -58,6 +58,41 @@ pub(super) fn is(error: &io::Error, any_of: &[Errno]) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| any_of.contains(&errno))
 }
 
+/// Whether the same call may be answered otherwise a moment later: a stale handle, a lost reply.
+fn passes(error: &io::Error) -> bool {
+    const PASSING: &[Errno] = &[
+        Errno::STALE,
+        Errno::IO,
+        Errno::TIMEDOUT,
+        Errno::INTR,
+        Errno::AGAIN,
+        Errno::BUSY,
+    ];
+    is(error, PASSING)
+}
+
+/// Of a call that may be made twice, the answer once it stays.
+pub(super) fn steadily<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..TRIES {
+        match call() {
+            Err(e) if passes(&e) => {}
+            answer => return answer,
+        }
+    }
+    call()
+}
+
+/// How often something is tried that may pass.
+pub(super) const TRIES: usize = 4;
+
+/// Whether what was [`told`] may pass.
+pub(super) fn tells_of_passing(evidence: &str) -> bool {
+    let names = ["ESTALE", "EIO", "ETIMEDOUT", "EINTR", "EAGAIN", "EBUSY"];
+    names
+        .iter()
+        .any(|name| evidence.contains(&format!("{name} (")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +103,33 @@ mod tests {
         assert_eq!(told(&full), "ENOSPC (No space left on device)");
         assert!(is(&full, &[Errno::DQUOT, Errno::NOSPC]));
         assert!(!is(&full, &[Errno::ROFS]));
+    }
+
+    #[test]
+    fn a_call_is_made_again_until_its_error_has_passed() {
+        let answers = |errors: Vec<i32>| {
+            let mut errors = errors.into_iter();
+            let answer = steadily(|| match errors.next() {
+                Some(code) => Err(io::Error::from_raw_os_error(code)),
+                None => Ok(()),
+            });
+            answer.is_ok()
+        };
+        assert!(answers(vec![libc::ESTALE; 3]));
+        assert!(!answers(vec![libc::ESTALE; 4]));
+        assert!(!answers(vec![libc::ENOSPC]));
+    }
+
+    #[test]
+    fn what_passes_is_seen_in_what_was_told() {
+        for (code, does) in [
+            (libc::ESTALE, true),
+            (libc::EIO, true),
+            (libc::EPERM, false),
+        ] {
+            let error = io::Error::from_raw_os_error(code);
+            assert_eq!(passes(&error), does);
+            assert_eq!(tells_of_passing(&format!("link: {}", told(&error))), does);
+        }
     }
 }

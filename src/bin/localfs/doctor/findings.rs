@@ -53,6 +53,7 @@ pub(super) fn of(report: &Report) -> Vec<Finding> {
     findings.names();
     findings.attributes();
     findings.contents();
+    findings.unsteady();
     findings.options();
     findings.kind();
     findings.slow();
@@ -295,6 +296,25 @@ impl Findings<'_> {
                     lacks.join(" or of ")
                 ),
                 "Keep what must survive on a mount that has it.",
+            );
+        }
+    }
+
+    fn unsteady(&mut self) {
+        let tried_again = self.of.capabilities.iter().filter(|it| it.tries > 1);
+        let names: Vec<_> = tried_again.map(|it| it.name).collect();
+        if !names.is_empty() {
+            self.add(
+                "unsteady",
+                Level::Fallback,
+                format!(
+                    "Calls fail that may work a moment later, with stale handles or lost replies \
+                     (asked more than once: {}). This crate looks what became of a call, and makes \
+                     it again.",
+                    names.join(", ")
+                ),
+                "Nothing for programs that use this crate; `with_retry` says how long it tries. \
+                 Others fail.",
             );
         }
     }

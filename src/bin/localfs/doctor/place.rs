@@ -122,7 +122,8 @@ impl Place {
         let problem = |call| move |e: io::Error| Problem::of(dir, call, &e);
         // Under a name that nobody has: mkdir(2) is exclusive.
         let make = |path: &Path| fs::DirBuilder::new().mode(0o700).create(path);
-        let made = tempfile::Builder::new().prefix(PREFIX).make_in(dir, make);
+        let mut builder = tempfile::Builder::new();
+        let made = errno::steadily(|| builder.prefix(PREFIX).make_in(dir, make));
         let (_, path) = made
             .map_err(problem("mkdir"))?
             .keep()
@@ -132,7 +133,8 @@ impl Place {
             is_removed: false,
         };
         let file = place.path.join("room");
-        write_durably(&file, &vec![0x5a; ROOM]).map_err(problem("write"))?;
+        let data = vec![0x5a; ROOM];
+        errno::steadily(|| write_durably(&file, &data)).map_err(problem("write"))?;
         let _ = fs::remove_file(&file);
         Ok(place)
     }
@@ -141,10 +143,10 @@ impl Place {
         &self.path
     }
 
-    /// A new folder below.
+    /// A folder below, of a name that nothing else has.
     pub(super) fn folder(&self, name: &str) -> io::Result<PathBuf> {
         let path = self.path.join(name);
-        fs::create_dir(&path)?;
+        errno::steadily(|| fs::create_dir_all(&path))?;
         Ok(path)
     }
 

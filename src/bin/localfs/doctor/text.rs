@@ -127,7 +127,10 @@ fn capability_table(capabilities: &[Capability]) -> Table {
         table.add_row([
             Cell::new(capability.name),
             answer(capability.answer),
-            Cell::new(&capability.evidence),
+            Cell::new(match capability.tries {
+                1 => capability.evidence.clone(),
+                tries => format!("{}, at try {tries}", capability.evidence),
+            }),
         ]);
     }
     table
@@ -204,6 +207,9 @@ fn latency_table(latencies: &[Latency]) -> Table {
     for latency in latencies {
         let time = |us: Option<f64>| Cell::new(us.map_or("-".into(), micros));
         let rounds = match &latency.error {
+            Some(error) if latency.rounds > 0 => {
+                Cell::new(format!("{}, then {error}", latency.rounds))
+            }
             Some(error) => Cell::new(error),
             None => Cell::new(latency.rounds),
         };

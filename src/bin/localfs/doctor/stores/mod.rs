@@ -14,6 +14,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::errno;
 use super::place::Place;
 use crate::error::{Error, Result};
 use crate::interrupt;
@@ -145,11 +146,11 @@ macro_rules! ask {
             verdicts.push(match &store {
                 Ok(store) => {
                     let below = operation.folder();
-                    match fs::create_dir(dir.join(&below)) {
+                    match errno::steadily(|| fs::create_dir_all(dir.join(&below))) {
                         Ok(()) => {
                             block_on($minor::operations::run(store, operation, &dir, &below))?
                         }
-                        Err(e) => Verdict::fails(format!("mkdir: {}", super::errno::told(&e))),
+                        Err(e) => Verdict::fails(format!("mkdir: {}", errno::told(&e))),
                     }
                 }
                 Err(e) => Verdict::fails(e.clone()),

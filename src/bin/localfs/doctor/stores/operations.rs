@@ -8,6 +8,7 @@ use std::path::{Path as Dir, PathBuf};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::super::Operation;
+use super::super::super::errno::steadily;
 use super::super::verdict::{Due, Failure, Files, Outcome, Verdict, files, judge};
 use super::object_store::path::Path;
 use super::object_store::*;
@@ -105,8 +106,11 @@ impl Trial<'_> {
     fn prepare(&mut self, names: &[&str]) {
         for name in names {
             let path = self.dir.join(name);
-            let made = path.parent().map_or(Ok(()), fs::create_dir_all);
-            if let Err(e) = made.and_then(|()| fs::write(path, format!("the old {name}"))) {
+            let made = steadily(|| {
+                path.parent().map_or(Ok(()), fs::create_dir_all)?;
+                fs::write(&path, format!("the old {name}"))
+            });
+            if let Err(e) = made {
                 self.add(Verdict::fails(format!("the doctor cannot write {name}: {e}")));
             }
         }
@@ -119,14 +123,14 @@ impl Trial<'_> {
         call: impl Future<Output = Result<T>>,
         promise: impl FnOnce(&mut Files),
     ) -> Option<T> {
-        let before = files(&self.dir);
+        let before = steadily(|| files(&self.dir));
         let (answer, value) = match call.await {
             Ok(value) => (Ok(()), Some(value)),
             Err(error) => (Err(self.failure(error)), None),
         };
         // What a failed call dropped may be at work yet.
         let _ = tokio::task::spawn_blocking(|| ()).await;
-        match (before, files(&self.dir)) {
+        match (before, steadily(|| files(&self.dir))) {
             (Ok(before), Ok(after)) => {
                 let mut promised = before.clone();
                 if due == Due::Success {
