@@ -75,10 +75,16 @@ fn sync(engine: &Engine, dir: &Path) -> io::Result<()> {
 }
 
 /// Removes the directories above `path` that are empty, up to `root`, which stays.
-pub(crate) fn remove_empty_parents(path: &Path, root: &Path) {
+pub(crate) fn remove_empty_parents(engine: &Engine, path: &Path, root: &Path) {
     for dir in path.ancestors().skip(1) {
-        if dir == root || !dir.starts_with(root) || sys::remove_dir(dir).is_err() {
+        if dir == root || !dir.starts_with(root) {
             break;
+        }
+        let passes = |e: &io::Error| is::stale(e) || is::interrupted(e);
+        match engine.retrying_if(passes, "remove directory", dir, || sys::remove_dir(dir)) {
+            // Removed by somebody else, or by a call whose reply was lost.
+            Err(e) if !is::not_found(&e) => break,
+            _ => {}
         }
     }
 }

@@ -20,9 +20,11 @@
 //! 10. fsync of the directory, if it was asked for; the path is unlocked.
 
 mod advisory;
+mod by_data;
 mod dirs;
 mod error;
 pub mod fault;
+mod ledger;
 mod list;
 mod lock;
 mod mount;
@@ -202,7 +204,7 @@ impl Engine {
     ) -> Result<()> {
         relocate::rename(&self.for_operation(), from, to, mode)?;
         if let (Mode::Create, Some(root)) = (mode, cleanup_root) {
-            dirs::remove_empty_parents(from, root);
+            dirs::remove_empty_parents(&self.for_operation(), from, root);
         }
         Ok(())
     }
@@ -212,7 +214,7 @@ impl Engine {
     pub fn delete(&self, path: &Path, cleanup_root: Option<&Path>) -> Result<()> {
         remove::delete(&self.for_operation(), path)?;
         if let Some(root) = cleanup_root {
-            dirs::remove_empty_parents(path, root);
+            dirs::remove_empty_parents(&self.for_operation(), path, root);
         }
         Ok(())
     }

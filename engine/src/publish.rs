@@ -318,7 +318,7 @@ impl<'a> Step<'a> {
         match self.rename_exclusively()? {
             Tried::Refused(e) => match self.link(&e)? {
                 Tried::Done => {
-                    if let Err(e) = remove(self.engine, self.from) {
+                    if let Err(e) = remove(&self.engine.for_operation(), self.from) {
                         warn_left_behind(self.from, &e);
                     }
                     Ok(Tried::Done)
@@ -424,7 +424,8 @@ impl<'a> Step<'a> {
         self.look_and_rename(refused)
     }
 
-    fn look_and_rename(&self, refused: io::Error) -> Result<Tried> {
+    /// To be called with other processes kept out.
+    pub(crate) fn look_and_rename(&self, refused: io::Error) -> Result<Tried> {
         if !self.mount.rename.may() {
             return Ok(Tried::Refused(refused));
         }

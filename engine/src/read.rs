@@ -154,6 +154,10 @@ impl Reader {
         &self.file
     }
 
+    pub(crate) fn is_dir(&self) -> bool {
+        self.stat.is_dir
+    }
+
     /// In bytes.
     pub(crate) fn size(&self) -> u64 {
         self.stat.size

@@ -1,28 +1,27 @@
 //! Copying and renaming files that are there.
 
-use std::cell::Cell;
 use std::io;
 use std::path::Path;
 
+use crate::by_data::{copy_data, move_data};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::{self, PathGuard};
 use crate::observe;
 use crate::place::{self, Place};
-use crate::publish::{Around, Attempt, Guards, Source, Step, Tried, remove, until_done};
+use crate::publish::{Attempt, Source, Step, Tried, locked_by_others, remove, until_done};
 use crate::staging::Staging;
 use crate::sys::{self, Stat, is, same_error};
-use crate::upload::Upload;
 use crate::{Engine, Mode, advisory, dirs, names};
 
-fn failed(from: &Path, to: &Path, e: io::Error) -> Error {
+pub(crate) fn failed(from: &Path, to: &Path, e: io::Error) -> Error {
     Error::new("copy file from", from, e).to(to)
 }
 
-fn source_not_found(from: &Path) -> Error {
+pub(crate) fn source_not_found(from: &Path) -> Error {
     Error::new("find the source", from, same_error::not_found()).kind_of(ErrorKind::NotFound)
 }
 
-fn already_exists(to: &Path, e: io::Error) -> Error {
+pub(crate) fn already_exists(to: &Path, e: io::Error) -> Error {
     Error::new("create", to, e).kind_of(ErrorKind::AlreadyExists)
 }
 
@@ -83,7 +82,7 @@ fn locate_sibling(engine: &Engine, from: &Path, from_place: &Place, to: &Path) -
     }
 }
 
-fn look_at_source(engine: &Engine, from: &Path, to: &Path) -> Result<Stat> {
+pub(crate) fn look_at_source(engine: &Engine, from: &Path, to: &Path) -> Result<Stat> {
     engine
         .retrying("look at", from, || sys::stat(from))
         .map_err(|e| match is::not_found(&e) {
@@ -93,7 +92,7 @@ fn look_at_source(engine: &Engine, from: &Path, to: &Path) -> Result<Stat> {
 }
 
 /// Makes the new entry, and for a rename the loss of the old one, durable.
-fn sync(engine: &Engine, to: &Path, from: Option<&Path>) -> Result<()> {
+pub(crate) fn sync(engine: &Engine, to: &Path, from: Option<&Path>) -> Result<()> {
     if !engine.fsync {
         return Ok(());
     }
@@ -217,36 +216,42 @@ fn remove_other_link(ends: &Ends<'_>) -> Result<()> {
         // A new object at the old name, or one entry in two spellings.
         return Ok(());
     }
-    if is_same_dir(from, to) && !are_both_listed(from, to) {
-        return Ok(());
+    remove_old_name(ends.engine, from, to)
+}
+
+/// Unless it is the new name in another spelling.
+pub(crate) fn remove_old_name(engine: &Engine, from: &Path, to: &Path) -> Result<()> {
+    let engine = engine.for_operation();
+    is_one_entry(&engine, from, to)
+        .and_then(|is_one| match is_one {
+            true => Ok(()),
+            false => remove(&engine, from),
+        })
+        .map_err(|e| two_names(from, to, e))
+}
+
+/// Whether two paths are two spellings of one entry: on a mount that ignores case, or how letters
+/// are composed. Two entries they are where their directories are two, or where their directory
+/// lists both, byte for byte.
+fn is_one_entry(engine: &Engine, a: &Path, b: &Path) -> io::Result<bool> {
+    let ((a_dir, a_name), (b_dir, b_name)) = (place::split(a), place::split(b));
+    if a_dir != b_dir && !is_one_dir(engine, a_dir, b_dir)? {
+        return Ok(false);
     }
-    remove(ends.engine, from).map_err(|e| two_names(from, to, e))
+    let names = engine.rereading_one("read directory", a_dir, || sys::read_dir(a_dir))?;
+    let listed = |name| names.iter().any(|entry| entry.name == name);
+    Ok(a_name == b_name || !listed(a_name) || !listed(b_name))
 }
 
-/// Whether two paths lie in one directory, however they are spelled.
-fn is_same_dir(a: &Path, b: &Path) -> bool {
-    let (a, b) = (place::split(a).0, place::split(b).0);
-    let same_inode = || match (sys::stat_dir(a), sys::stat_dir(b)) {
-        (Ok(a), Ok(b)) => (a.dev, a.ino) == (b.dev, b.ino),
-        // Not known: nothing is removed then.
-        _ => true,
-    };
-    let same_path = || match (sys::canonical_dir(a), sys::canonical_dir(b)) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => true,
-    };
-    a == b || same_inode() || same_path()
-}
-
-/// On a mount that ignores case, or how letters are composed, two spellings may be one entry. Two
-/// they are only where the directory lists both, byte for byte.
-fn are_both_listed(a: &Path, b: &Path) -> bool {
-    let (dir, a) = place::split(a);
-    let (_, b) = place::split(b);
-    let listed = |name| {
-        std::fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|e| e.file_name() == name))
-    };
-    a != b && listed(a) && listed(b)
+fn is_one_dir(engine: &Engine, a: &Path, b: &Path) -> io::Result<bool> {
+    let stat = |dir: &Path| engine.rereading_one("look at", dir, || sys::stat_dir(dir));
+    let (of_a, of_b) = (stat(a)?, stat(b)?);
+    if of_a.ino != 0 && (of_a.dev, of_a.ino) == (of_b.dev, of_b.ino) {
+        return Ok(true);
+    }
+    // Inode numbers may change with every look.
+    let canonical = |dir: &Path| engine.rereading_one("resolve", dir, || sys::canonical_dir(dir));
+    Ok(canonical(a)? == canonical(b)?)
 }
 
 fn two_names(from: &Path, to: &Path, e: io::Error) -> Error {
@@ -285,9 +290,7 @@ fn rename_new(ends: &Ends<'_>, source: &Stat) -> Result<Tried> {
                 };
             }
             Some(tried) => return Ok(tried),
-            // Without links there is no better witness than the names themselves: a lost reply and
-            // another's rename of this source look alike.
-            None => {}
+            None => return rename_new_under_lock(ends),
         }
     }
     // On a local disk one call, and what it answers is so.
@@ -298,6 +301,23 @@ fn rename_new(ends: &Ends<'_>, source: &Stat) -> Result<Tried> {
     match step.link(&refused)? {
         Tried::Done => removed(),
         Tried::Refused(e) if is::cross_device(&e) => Ok(Tried::Refused(e)),
+        Tried::Refused(e) => step.create_under_lock(&ends.to, e),
+        tried => Ok(tried),
+    }
+}
+
+/// Without links there is no better witness than the names themselves, and a lost reply looks like
+/// another's rename of this source: the other processes of this host are kept from both names.
+fn rename_new_under_lock(ends: &Ends<'_>) -> Result<Tried> {
+    let (from, to) = (ends.from_path, ends.to_path);
+    let Some(others) = advisory::try_lock_both((from, &ends.from), (to, &ends.to)) else {
+        return Ok(Tried::Busy(locked_by_others(from)));
+    };
+    let source = ends.look_at_source()?;
+    let step = ends.step(from, Some(source), Source::Object);
+    match step.rename_exclusively()? {
+        Tried::Refused(e) if is::cross_device(&e) => Ok(Tried::Refused(e)),
+        Tried::Refused(e) if others.excludes() => step.look_and_rename(e),
         Tried::Refused(e) => step.create_under_lock(&ends.to, e),
         tried => Ok(tried),
     }
@@ -321,106 +341,6 @@ fn publish_link(ends: &Ends<'_>, source: &Stat) -> Result<Option<Tried>> {
     Ok(Some(published))
 }
 
-/// Moves an object that no call moves, to another mount or on one that cannot rename: its bytes are
-/// copied, published, and then the old name is removed. At every moment the object is whole under
-/// at least one of its names.
-fn move_data(
-    engine: &Engine,
-    from: &Path,
-    to: &Path,
-    mode: Mode,
-    refused: io::Error,
-) -> Result<()> {
-    // How often a source is copied anew that others write meanwhile.
-    const COPIES: u32 = 10;
-    engine.fell_back("rename", to, "a copy of the data");
-    let find = |path| engine.locate(path).map_err(|e| failed(from, to, e));
-    let (from_place, to_place) = (find(from)?, find(to)?);
-    let same_entry = place::is_same_entry((from, &from_place), (to, &to_place));
-    if same_entry.map_err(|e| failed(from, to, e))? {
-        return match mode {
-            Mode::Overwrite => Ok(()),
-            Mode::Create => Err(already_exists(to, same_error::exists())),
-        };
-    }
-    for _ in 0..COPIES {
-        let seen = look_at_source(engine, from, to)?;
-        if seen.is_dir {
-            return Err(failed(from, to, refused));
-        }
-        if mode == Mode::Create && matches!(observe::look(engine, to), Ok(Some(_))) {
-            return Err(already_exists(to, same_error::exists()));
-        }
-        let upload = upload_copy(engine, from, to)?;
-        let ends = Move {
-            engine,
-            from,
-            to,
-            from_place: &from_place,
-            to_place: &to_place,
-            seen,
-            changed: Cell::new(false),
-        };
-        match upload.complete_around(mode, &ends) {
-            Ok(_) => return sync(engine, to, Some(from)),
-            Err(_) if ends.changed.get() => {}
-            Err(e) => return Err(e),
-        }
-    }
-    let e = io::Error::new(io::ErrorKind::ResourceBusy, "others keep writing it");
-    Err(Error::new("move", from, e).to(to))
-}
-
-/// The two ends of a move by data, while its copy is published.
-struct Move<'a> {
-    engine: &'a Engine,
-    from: &'a Path,
-    to: &'a Path,
-    from_place: &'a Place,
-    to_place: &'a Place,
-    /// The source when it was copied.
-    seen: Stat,
-    changed: Cell<bool>,
-}
-
-impl Around for Move<'_> {
-    fn lock(&self) -> Result<Option<Guards>> {
-        let path = lock::lock_both(self.from_place.key(), self.to_place.key());
-        // Of all who move one source, one moves it.
-        Ok(
-            advisory::try_lock_both((self.from, self.from_place), (self.to, self.to_place)).map(
-                |others| Guards {
-                    _path: path,
-                    others: Some(others),
-                },
-            ),
-        )
-    }
-
-    fn check(&self) -> Result<()> {
-        let now = look_at_source(self.engine, self.from, self.to)?;
-        let mount = &self.from_place.mount;
-        if mount.version(&now) == mount.version(&self.seen) {
-            return Ok(());
-        }
-        self.changed.set(true);
-        let e = io::Error::new(io::ErrorKind::ResourceBusy, "it was written meanwhile");
-        Err(Error::new("move", self.from, e).to(self.to))
-    }
-
-    fn finish(&self) -> Result<()> {
-        if self.engine.fsync {
-            dirs::sync_parent(self.engine, &self.to_place.mount, self.to)
-                .map_err(|e| Error::new("sync data to disk for", self.to, e))?;
-        }
-        // One entry in two spellings has its new bytes.
-        if is_same_dir(self.from, self.to) && !are_both_listed(self.from, self.to) {
-            return Ok(());
-        }
-        remove(self.engine, self.from).map_err(|e| two_names(self.from, self.to, e))
-    }
-}
-
 /// Of those who find the destination to be a link of the source, be it by their own request whose
 /// reply was lost or by another's, the one who takes the source's name away has made the rename.
 /// It is taken to a name of our own, since what is there tells, and an answer may not.
@@ -431,11 +351,7 @@ fn take(ends: &Ends<'_>, source: &Stat) -> Result<bool> {
     while let Err(e) = sys::rename(from, &taken_to) {
         if is::no_rename(&e) {
             ends.from.mount.rename.refused();
-            return match sys::unlink(from) {
-                Ok(()) => Ok(true),
-                Err(e) if is::absent(&e) => Ok(false),
-                Err(e) => Err(two_names(from, ends.to_path, e)),
-            };
+            return take_by_unlink(ends);
         }
         let look = |path| {
             observe::look_closely(engine, &ends.from.mount, path)
@@ -453,7 +369,7 @@ fn take(ends: &Ends<'_>, source: &Stat) -> Result<bool> {
         }
         engine.retried("rename", from, &e);
     }
-    if let Err(e) = remove(engine, &taken_to) {
+    if let Err(e) = remove(&engine.for_operation(), &taken_to) {
         tracing::warn!(
             path = %taken_to.display(),
             error = %e,
@@ -461,6 +377,20 @@ fn take(ends: &Ends<'_>, source: &Stat) -> Result<bool> {
         );
     }
     Ok(true)
+}
+
+/// Where a name cannot be taken to another one: who removes it has it.
+fn take_by_unlink(ends: &Ends<'_>) -> Result<bool> {
+    let from = ends.from_path;
+    let mut replies_lost = 0;
+    let removed = ends.engine.retrying("remove", from, || {
+        sys::unlink(from).inspect_err(|e| replies_lost += u32::from(is::ambiguous(e)))
+    });
+    match removed {
+        Ok(()) => Ok(true),
+        Err(e) if is::absent(&e) => Ok(replies_lost > 0),
+        Err(e) => Err(two_names(from, ends.to_path, e)),
+    }
 }
 
 /// How a copy by hard link ended.
@@ -572,43 +502,22 @@ fn stage_link(ends: &Ends<'_>, source: Option<&Stat>) -> Result<Option<Staging>>
         Ok(staging) => return Ok(Some(staging)),
         Err(e) => e,
     };
-    // EPERM may be this one file: another user's (proc_sys_fs(5), protected_hardlinks), or on a
-    // local disk one that is immutable (ioctl_iflags(2)).
-    let is_local = ends.to.mount.is_native();
-    if is::unsupported_link(&e) && !is_local && (is::no_such_call(&e) || sys::is_own(from)) {
-        ends.to.mount.links.refused();
-    }
     // The mount has none, or this file has as many as it may, or they are on two devices, or the
     // name leaves no room for a staging file's.
     if is::unsupported_link(&e) || is::link_limit(&e) || is::name_too_long(&e) {
-        return match look_at_source(engine, from, to)?.is_dir {
-            true => Err(failed(from, to, e)),
-            false => Ok(None),
-        };
+        if look_at_source(engine, from, to)?.is_dir {
+            return Err(failed(from, to, e));
+        }
+        // EPERM may be this one file: another user's (proc_sys_fs(5), protected_hardlinks), or on a
+        // local disk one that is immutable (ioctl_iflags(2)).
+        let is_local = ends.to.mount.is_native();
+        if is::unsupported_link(&e) && !is_local && (is::no_such_call(&e) || sys::is_own(from)) {
+            ends.to.mount.links.refused();
+        }
+        return Ok(None);
     }
     match is::not_found(&e) {
         true => look_at_source(engine, from, to).and(Err(failed(from, to, e))),
         false => Err(failed(from, to, e)),
     }
-}
-
-/// The way that every mount has: a file of its own with the same bytes. The path lock is taken
-/// when they are written.
-fn copy_data(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Result<()> {
-    engine.fell_back("link", to, "a copy of the data");
-    if mode == Mode::Create && matches!(observe::look(engine, to), Ok(Some(_))) {
-        return Err(already_exists(to, same_error::exists()));
-    }
-    upload_copy(engine, from, to)?.complete(mode).map(|_| ())
-}
-
-/// An upload to `to` of all that `from` holds.
-fn upload_copy(engine: &Engine, from: &Path, to: &Path) -> Result<Upload> {
-    let source = engine.open(from.to_owned()).map_err(|e| match e.kind() {
-        ErrorKind::NotFound => source_not_found(from),
-        _ => e,
-    })?;
-    let upload = Upload::begin(&engine.for_operation(), to, false)?;
-    upload.fill_from(source)?;
-    Ok(upload)
 }

@@ -70,6 +70,13 @@ impl Spool {
         write_out(engine, &self.place, &self.dest, &mut source, mode, around)
     }
 
+    /// Gives its room back: what was in it is in place.
+    pub(crate) fn release(&self) {
+        if let Err(e) = self.file.set_len(0) {
+            tracing::debug!(path = %self.path.display(), error = %e, "a spool file keeps its room");
+        }
+    }
+
     fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
         let mut bytes = vec![0; (range.end - range.start) as usize];
         let filled = sys::read_at(&self.file, &self.path, &mut bytes, range.start);

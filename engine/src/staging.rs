@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::names::{private_path, staging_name, unique};
 use crate::place::{self, Place};
-use crate::publish::warn_left_behind;
+use crate::publish::{self, warn_left_behind};
 use crate::recoveries::count;
 use crate::sys::{self, Stat, is, same_error};
 use crate::{Engine, dirs, observe};
@@ -70,7 +70,7 @@ impl Staging {
             }
             Err(_) => {
                 // It may have the new name.
-                let _ = sys::unlink(&renamed_to);
+                remove_draft(&engine, &renamed_to);
             }
         }
         // Nothing was learned. The publish will tell.
@@ -135,7 +135,7 @@ impl Staging {
                     // It may be there all the same; nobody else's has this name.
                     let made_below_us = is::exists(&e) && !place.mount.is_native();
                     if is::ambiguous(&e) || made_below_us {
-                        let _ = sys::unlink(&path);
+                        remove_draft(engine, &path);
                     }
                     Err(e)
                 }
@@ -249,6 +249,13 @@ impl Staging {
         if let Err(e) = self.remove() {
             warn_left_behind(&self.path, &e);
         }
+    }
+}
+
+/// A name of ours at which a file may be, or not.
+fn remove_draft(engine: &Engine, path: &Path) {
+    if let Err(e) = publish::remove(&engine.for_operation(), path) {
+        warn_left_behind(path, &e);
     }
 }
 

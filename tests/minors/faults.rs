@@ -540,7 +540,7 @@ pub(crate) async fn an_interrupted_close_is_verified(root: &Dir) {
 /// An error that does not end is told with the number of attempts, and `RetryPolicy::never` makes
 /// one.
 pub(crate) async fn the_budget_ends(root: &Dir) {
-    for (policy, attempts) in [(RetryPolicy::default(), 10), (RetryPolicy::never(), 1)] {
+    for (policy, attempts) in [(RetryPolicy::default(), 25), (RetryPolicy::never(), 1)] {
         for (mutation, op) in [
             (Put, Op::Rename),
             (PutCreate, Op::RenameExclusive),

@@ -303,7 +303,7 @@ pub(in crate::sys) fn copy_in_kernel(from: &File, to: &File, len: u64) -> io::Re
 /// This host's lock file: one, empty for ever, of which paths lock bytes, so that nothing piles up
 /// and nothing is left locked. Opened anew for each lock, since a lock belongs to the open file
 /// and a forked child would share it. Its name is hidden by every version of object_store.
-pub(crate) const HOST_LOCK_FILE: &str = "object_store_localfs#1";
+const HOST_LOCK_FILE: &str = crate::sweep::HOST_LOCK;
 
 /// Not by TMPDIR: all processes must come to the same.
 const HOST_LOCK_DIRS: [&str; 2] = ["/dev/shm", "/tmp"];
@@ -425,11 +425,22 @@ fn parse_mountinfo_line(line: &[u8]) -> Option<MountLine> {
         info: MountInfo {
             fs_type,
             source: source.to_string_lossy().into_owned(),
-            options: format!("{of_mount},{of_fs}"),
+            options: joined(of_mount, of_fs),
             mount_point,
             root,
         },
     })
+}
+
+/// The options of the mount, then those of the file system that are not among them.
+fn joined(of_mount: &str, of_fs: &str) -> String {
+    let mut all: Vec<&str> = of_mount.split(',').collect();
+    for option in of_fs.split(',') {
+        if !option.is_empty() && !all.contains(&option) {
+            all.push(option);
+        }
+    }
+    all.join(",")
 }
 
 fn text(field: &[u8]) -> Option<&str> {
@@ -476,7 +487,7 @@ mod tests {
         assert_eq!(m.dev, libc::makedev(98, 3));
         assert_eq!(m.info.fs_type, "fuse.sshfs");
         assert_eq!(m.info.source, "me@host:/");
-        assert_eq!(m.info.options, "rw,noatime,rw");
+        assert_eq!(m.info.options, "rw,noatime");
         assert_eq!(m.info.mount_point, Path::new("/with space"));
         assert_eq!(m.info.root, Path::new("/mnt1"));
     }

@@ -111,6 +111,7 @@ pub(crate) mod is {
     }
 
     /// No room, of whichever kind: not to be met by another way of writing.
+    #[cfg(target_os = "linux")]
     pub(crate) fn full(e: &io::Error) -> bool {
         any_of(e, &[libc::ENOSPC, libc::EDQUOT, libc::EFBIG])
     }

@@ -97,12 +97,6 @@ pub(crate) mod is {
         e.kind() == io::ErrorKind::Unsupported
     }
 
-    pub(crate) fn full(e: &io::Error) -> bool {
-        const ERROR_HANDLE_DISK_FULL: i32 = 39;
-        const ERROR_DISK_FULL: i32 = 112;
-        any_of(e, &[ERROR_HANDLE_DISK_FULL, ERROR_DISK_FULL])
-    }
-
     pub(crate) fn unsupported_link(e: &io::Error) -> bool {
         any_of(e, &[ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED])
     }
