@@ -18,6 +18,7 @@ faults![
     a_passing_error_is_no_failure,
     a_lost_reply_is_a_success_once,
     a_file_that_cannot_be_linked_is_copied,
+    without_a_lock_only_threads_are_excluded,
     a_sharing_violation_passes,
     a_certain_error_is_told_at_once,
     lost_data_is_told,

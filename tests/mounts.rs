@@ -287,3 +287,52 @@ async fn copies_and_renames_between_a_mount_without_rename_and_a_disk() {
     let _disk = Disk::tmpfs_over(mount.path().join("below"));
     copies_and_renames_across(mount.path()).await;
 }
+
+/// A directory over which one file system after the other is mounted.
+struct Seat(tempfile::TempDir);
+
+impl Seat {
+    fn taken_by<T>(&self, mount: &Mounted, while_there: impl FnOnce() -> T) -> T {
+        let run = |program: &str, args: &[&std::ffi::OsStr]| {
+            let status = std::process::Command::new(program).args(args).status();
+            assert!(status.unwrap().success(), "{program} {args:?}");
+        };
+        let seat = self.0.path().as_os_str();
+        run(
+            "mount",
+            &["--bind".as_ref(), mount.path().as_os_str(), seat],
+        );
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(while_there));
+        run("umount", &["--lazy".as_ref(), seat]);
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+/// What one file system refused says nothing of the next one in its place, to the same store.
+#[test]
+fn a_mount_in_the_place_of_another_is_learned_anew() {
+    use object_store_0_14::{ObjectStoreExt, path::Path as Location};
+    use object_store_localfs::{Known, LocalFileSystem};
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let seat = Seat(tempfile::tempdir().unwrap());
+    let store = LocalFileSystem::new_with_prefix(seat.0.path()).unwrap();
+    let (a, b) = (Location::from("a"), Location::from("b"));
+    let links = || {
+        runtime.block_on(async {
+            store.put(&a, "data".into()).await.unwrap();
+            store.copy(&a, &b).await.unwrap();
+            store.mount_facts().await.unwrap().hard_links
+        })
+    };
+    let without = QuirkFs::mount(Recipe::plain().no_hard_links(libc::EPERM));
+    assert_eq!(seat.taken_by(&without, links), Known::No);
+    let with = QuirkFs::mount(Recipe::plain());
+    seat.taken_by(&with, links);
+    assert!(with.calls(Op::Link) > 0);
+    // Before Linux 6.8, which numbers mounts once and for all, this is what tells.
+    object_store_localfs_engine::testing::mounts_changed();
+    assert!(!object_store_localfs_engine::testing::mounts_changed());
+    seat.taken_by(&with, || ());
+    assert!(object_store_localfs_engine::testing::mounts_changed());
+}

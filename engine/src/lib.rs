@@ -377,6 +377,11 @@ pub mod testing {
         crate::place::locate(path).map_or(0, |place| crate::lock::waiting(place.key()))
     }
 
+    /// Whether the table of mounts has changed since this was last asked.
+    pub fn mounts_changed() -> bool {
+        crate::sys::mounts_changed()
+    }
+
     /// A lock by a bare key, for benches and properties of the lock alone.
     pub fn lock_key(key: u64) -> crate::PathGuard {
         crate::lock::lock(crate::lock::Key(key))

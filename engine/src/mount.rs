@@ -14,8 +14,8 @@ use crate::sys::{self, DirStat, MountInfo, Stat};
 /// with the file, an error is what happened. The name is the kernel's, from mountinfo, never a
 /// magic number of statfs(2), which 9P passes through from its host.
 const NATIVE: &[&str] = &[
-    "apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "jfs", "nilfs2", "ntfs",
-    "overlay", "ramfs", "tmpfs", "ufs", "xfs", "zfs",
+    "apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "jfs", "nilfs2", "overlay",
+    "ramfs", "tmpfs", "xfs", "zfs",
 ];
 
 /// Others on which an inode number stays with a file, because the server or the disk keeps it.
@@ -158,7 +158,7 @@ pub(crate) fn of(path: &Path, dir: &DirStat) -> Arc<Mount> {
 impl Mount {
     fn new(device: u64, info: Option<MountInfo>) -> Self {
         let fs_type = info.as_ref().map(|i| i.fs_type.as_str());
-        let native = fs_type.is_some_and(|t| NATIVE.contains(&t));
+        let native = fs_type.is_some_and(|t| NATIVE.contains(&t) || (cfg!(windows) && t == "ntfs"));
         let numbers_files = native || fs_type.is_some_and(|t| NUMBERS_FILES.contains(&t));
         // mount.cifs(8): numbers are then made up by the client.
         let made_up = |i: &MountInfo| i.options.split(',').any(|o| o == "noserverino");
@@ -167,7 +167,8 @@ impl Mount {
             native,
             // An overlay of layers on several file systems makes up inode numbers of directories
             // (overlayfs.rst, "Inode properties").
-            stable_dirs: native && fs_type != Some("overlay"),
+            // Windows tells none.
+            stable_dirs: native && fs_type != Some("overlay") && cfg!(unix),
             numbers_files: numbers_files && !info.as_ref().is_some_and(made_up),
             info,
             exclusive_rename: Fact::default(),

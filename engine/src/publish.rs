@@ -412,9 +412,6 @@ impl<'a> Step<'a> {
             return Ok(Tried::Refused(refused));
         }
         let accepted = self.engine.exclusive_create;
-        if accepted == Exclusion::OtherHosts {
-            return Err(self.not_supported(refused, "other hosts"));
-        }
         let _others = match advisory::try_lock(self.to, place) {
             Locked::Yes(guard) => Some(guard),
             Locked::Busy => return Ok(Tried::Busy(locked_by_others(self.to))),
@@ -428,6 +425,9 @@ impl<'a> Step<'a> {
     pub(crate) fn look_and_rename(&self, refused: io::Error) -> Result<Tried> {
         if !self.mount.rename.may() {
             return Ok(Tried::Refused(refused));
+        }
+        if self.engine.exclusive_create == Exclusion::OtherHosts {
+            return Err(self.not_supported(refused, "other hosts"));
         }
         self.engine
             .fell_back("link", self.to, "an advisory lock, a look and a rename");
@@ -557,22 +557,27 @@ impl<'a> Step<'a> {
     }
 
     fn not_supported(&self, e: io::Error, excluded: &str) -> Error {
-        let fs_type = match self.mount.fs_type() {
-            "" => "present",
-            known => known,
-        };
-        let weaker = match excluded {
-            "other hosts" => "OtherProcesses",
-            _ => "OtherThreads",
-        };
-        Error::new("create exclusively", self.to, e)
-            .kind_of(ErrorKind::NotSupported)
-            .hint(format!(
-                "the {fs_type} mount has neither an exclusive rename nor hard links, and nothing \
-                 else excludes {excluded}; if no others write there, accept \
-                 with_exclusive_create(Exclusion::{weaker})"
-            ))
+        not_supported(self.mount, self.to, e, excluded)
     }
+}
+
+/// Nothing that the mount can do excludes all who are to be `excluded`.
+pub(crate) fn not_supported(mount: &Mount, to: &Path, e: io::Error, excluded: &str) -> Error {
+    let fs_type = match mount.fs_type() {
+        "" => "present",
+        known => known,
+    };
+    let weaker = match excluded {
+        "other hosts" => "OtherProcesses",
+        _ => "OtherThreads",
+    };
+    Error::new("create exclusively", to, e)
+        .kind_of(ErrorKind::NotSupported)
+        .hint(format!(
+            "the {fs_type} mount has neither an exclusive rename nor hard links, and nothing else \
+             excludes {excluded}; if no others write there, accept \
+             with_exclusive_create(Exclusion::{weaker})"
+        ))
 }
 
 /// What cannot be removed stays hidden.

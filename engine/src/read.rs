@@ -61,6 +61,28 @@ impl Engine {
         })
     }
 
+    /// All bytes of each of `ranges`, through one handle, if the file has them and nothing is in the
+    /// way: then not even a look at it is needed. `None` says to go by [`Engine::open`], which tells
+    /// what is the matter, or meets it.
+    pub fn read_at_once(&self, path: &Path, ranges: &[Range<u64>]) -> Option<Vec<Vec<u8>>> {
+        // More is not asked for before it is known to be there.
+        const MOST: u64 = 1 << 30;
+        let len = |range: &Range<u64>| range.end.checked_sub(range.start);
+        let total = ranges
+            .iter()
+            .try_fold(0_u64, |sum, range| sum.checked_add(len(range)?))?;
+        if total > MOST {
+            return None;
+        }
+        let file = sys::open_read(path).ok()?;
+        let read = |range: &Range<u64>| {
+            let mut bytes = vec![0; (range.end - range.start) as usize];
+            let filled = sys::read_at(&file, path, &mut bytes, range.start).ok()?;
+            (filled == bytes.len()).then_some(bytes)
+        };
+        ranges.iter().map(read).collect()
+    }
+
     fn open_and_see(&self, path: &Path) -> io::Result<(File, Seen)> {
         let mut handle_was_lost = false;
         self.rereading("open", path, || {

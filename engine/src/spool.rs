@@ -14,11 +14,11 @@ use std::sync::Arc;
 use crate::advisory::{self, Locked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::place::Place;
-use crate::publish::{Around, Attempt, locked_by_others, until_done};
+use crate::publish::{Around, Attempt, locked_by_others, not_supported, until_done};
 use crate::read::Reader;
 use crate::sys::{self, Stat, is, same_error};
 use crate::upload::COPY_BUFFER;
-use crate::{Engine, Mode, Version, dirs, lock, names, observe};
+use crate::{Engine, Exclusion, Mode, Version, dirs, lock, names, observe};
 
 /// A file on a local disk that has no name: it is gone with its last handle, also after a crash.
 #[derive(Debug)]
@@ -136,6 +136,11 @@ pub(crate) fn write_out(
     mode: Mode,
     around: &dyn Around,
 ) -> Result<Version> {
+    if mode == Mode::Create && engine.exclusive_create == Exclusion::OtherHosts {
+        // A bucket's mount finds out at close, if at all, that another host has made it.
+        let e = io::ErrorKind::Unsupported.into();
+        return Err(not_supported(&place.mount, dest, e, "other hosts"));
+    }
     let mut opened = None;
     let written = until_done(engine, || {
         let busy = || Ok(Attempt::Busy(locked_by_others(dest)));

@@ -4,7 +4,7 @@ use std::path::Path as Dir;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use object_store_localfs::RetryPolicy;
+use object_store_localfs::{Exclusion, RetryPolicy};
 use object_store_localfs_engine::fault::{self, Call, Fault, Injected, Op};
 
 use super::LocalFileSystem;
@@ -37,6 +37,37 @@ pub(crate) async fn a_file_that_cannot_be_linked_is_copied(root: &Dir) {
                 let linked = std::fs::metadata(dir.join("linked")).unwrap();
                 assert_eq!(linked.nlink(), 2, "{mutation:?} {what}");
             }
+        }
+    }
+}
+
+/// Where nothing creates exclusively and no lock keeps other processes out, that is told, unless
+/// other threads are all that is to be kept out.
+pub(crate) async fn without_a_lock_only_threads_are_excluded(root: &Dir) {
+    let dir = fresh(root, "lockless");
+    let _remote = fault::pretend_remote(&dir);
+    let _poor = fault::inject(&dir, |call: &Call<'_>| match call.op {
+        Op::RenameExclusive => Fault::before_effect(libc::EINVAL),
+        Op::Link => Fault::before_effect(libc::EPERM),
+        Op::Lock => Fault::before_effect(libc::ENOSYS),
+        _ => Fault::none(),
+    });
+    for mutation in [PutCreate, CopyCreate, RenameCreate] {
+        let careful = quick(&dir);
+        mutation.prepare(&careful).await;
+        let error = mutation.make(&careful).await.unwrap_err();
+        assert!(matches!(error, Error::NotSupported { .. }), "{error}");
+        let told = error.to_string();
+        assert!(told.contains("excludes other processes"), "{told}");
+        assert!(told.contains("Exclusion::OtherThreads"), "{told}");
+        mutation.check_undone(&dir, "without a lock").await;
+
+        let content = quick(&dir).with_exclusive_create(Exclusion::OtherThreads);
+        let what = "threads only";
+        mutation.make(&content).await.unwrap();
+        mutation.check_done(&content, &dir, what).await;
+        for name in files(&dir) {
+            content.delete(&at(&name)).await.unwrap();
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Windows, by std and one call of kernel32.
+//! Windows, by std and a few calls of kernel32.
 
 use std::fs::{File, Metadata};
 use std::io;
+use std::os::windows::ffi::OsStrExt;
 use std::os::windows::fs::FileExt;
 use std::os::windows::io::IntoRawHandle;
 use std::path::{Path, PathBuf};
@@ -249,22 +250,101 @@ pub(super) fn is_own(_path: &Path) -> bool {
     true
 }
 
+#[link(name = "kernel32")]
+unsafe extern "system" {
+    fn MoveFileExW(from: *const u16, to: *const u16, flags: u32) -> i32;
+    fn GetVolumePathNameW(path: *const u16, root: *mut u16, len: u32) -> i32;
+    fn GetVolumeInformationW(
+        root: *const u16,
+        name: *mut u16,
+        name_len: u32,
+        serial: *mut u32,
+        longest_name: *mut u32,
+        flags: *mut u32,
+        fs_type: *mut u16,
+        fs_type_len: u32,
+    ) -> i32;
+    fn GetDriveTypeW(root: *const u16) -> u32;
+}
+
+fn wide(path: &Path) -> Vec<u16> {
+    path.as_os_str().encode_wide().chain([0]).collect()
+}
+
+fn narrow(wide: &[u16]) -> String {
+    let end = wide.iter().position(|c| *c == 0).unwrap_or(wide.len());
+    String::from_utf16_lossy(&wide[..end])
+}
+
+/// The root of the volume that `path` lies on, with its NUL.
+fn volume(path: &Path) -> io::Result<Vec<u16>> {
+    let path = wide(path);
+    let mut root = vec![0_u16; path.len() + 260];
+    // SAFETY: `path` ends with NUL, and `root` has the length that is given; both outlive the call.
+    match unsafe { GetVolumePathNameW(path.as_ptr(), root.as_mut_ptr(), root.len() as u32) } {
+        0 => Err(io::Error::last_os_error()),
+        _ => Ok(root),
+    }
+}
+
+/// A device is known by its volume's root; no directory has a number that std tells.
 pub(super) fn stat_dir(path: &Path) -> io::Result<DirStat> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
     std::fs::metadata(path)?;
+    let mut hasher = DefaultHasher::new();
+    narrow(&volume(path)?).to_lowercase().hash(&mut hasher);
     Ok(DirStat {
-        dev: 0,
+        dev: hasher.finish() | 1,
         ino: 0,
-        mount_id: 0,
+        mount_id: 1,
     })
 }
 
-/// MoveFileExW without MOVEFILE_REPLACE_EXISTING is not reached by std; a hard link serves.
-pub(super) fn rename_exclusive(_from: &Path, _to: &Path) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
+/// Without MOVEFILE_REPLACE_EXISTING it fails where something is, and without
+/// MOVEFILE_COPY_ALLOWED it never copies.
+pub(super) fn rename_exclusive(from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (wide(from), wide(to));
+    // SAFETY: both end with NUL and outlive the call.
+    match unsafe { MoveFileExW(from.as_ptr(), to.as_ptr(), 0) } {
+        0 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
-pub(super) fn mount_info(_path: &Path, _dir: &DirStat) -> Option<MountInfo> {
-    None
+/// A share is told apart from a disk with the same file system.
+pub(super) fn mount_info(path: &Path, _dir: &DirStat) -> Option<MountInfo> {
+    const DRIVE_REMOTE: u32 = 4;
+    let root = volume(path).ok()?;
+    let mut fs_type = [0_u16; 64];
+    // SAFETY: `root` ends with NUL, `fs_type` has the length that is given, both outlive the call;
+    // what is not wanted may be null.
+    let told = unsafe {
+        GetVolumeInformationW(
+            root.as_ptr(),
+            std::ptr::null_mut(),
+            0,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            fs_type.as_mut_ptr(),
+            fs_type.len() as u32,
+        )
+    };
+    if told == 0 {
+        return None;
+    }
+    // SAFETY: as above.
+    let is_remote = unsafe { GetDriveTypeW(root.as_ptr()) } == DRIVE_REMOTE;
+    let fs_type = narrow(&fs_type).to_lowercase();
+    Some(MountInfo {
+        fs_type: match is_remote {
+            true => format!("{fs_type} (share)"),
+            false => fs_type,
+        },
+        mount_point: narrow(&root).into(),
+        root: "/".into(),
+        ..MountInfo::default()
+    })
 }
 
 pub(super) fn canonical_dir(path: &Path) -> io::Result<PathBuf> {
