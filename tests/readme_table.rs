@@ -174,6 +174,33 @@ fn rows() -> Vec<Row> {
             Recipe::plain().attributes_settle_at_close(),
             vec![],
         ),
+        row(
+            "FUSE, no hard links",
+            "link(2) is refused with EPERM, as on exFAT and on many FUSE mounts.",
+            Recipe::plain().no_hard_links(libc::EPERM),
+            vec![],
+        ),
+        row(
+            "FUSE, neither hard links nor exclusive renames",
+            "link(2) is refused with EPERM, `renameat2` with flags with EINVAL.",
+            Recipe::plain().no_rename_flags().no_hard_links(libc::EPERM),
+            vec![],
+        ),
+        row(
+            "FUSE, no rename at all",
+            "rename(2) and link(2) are refused with ENOSYS, as on mountpoint-s3.",
+            Recipe::plain()
+                .no_rename(libc::ENOSYS)
+                .no_hard_links(libc::ENOSYS),
+            vec![],
+        ),
+        row(
+            "FUSE, inode numbers change",
+            "Each look at a file gives it another inode number, so that an e_tag with one is never \
+             the one of before.",
+            Recipe::plain().inodes_change(),
+            vec![],
+        ),
     ]
 }
 
