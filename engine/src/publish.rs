@@ -531,7 +531,15 @@ impl<'a> Step<'a> {
                 // Where numbers stay, one that is not ours is another process's, which was faster
                 // than our look. Elsewhere a rename may give a new one, and a new mtime too.
                 let is_ours = same || !self.mount.numbers_files();
-                self.mount.version(if is_ours { &now } else { ours })
+                match (is_ours, self.before) {
+                    (false, _) => self.mount.version(ours),
+                    // The mtime came with the rename, and is that of what was replaced.
+                    (true, Before::There(before)) => self.mount.version(
+                        &observe::make_distinct(self.engine, self.mount, self.to, &now, &before)
+                            .unwrap_or(now),
+                    ),
+                    (true, _) => self.mount.version(&now),
+                }
             }
             _ => self.mount.version(ours),
         }

@@ -210,18 +210,20 @@ impl Upload {
         let len = source.size();
         let part = self.part(len);
         let (file, path) = self.shared.open_file()?;
-        if let Err(e) = sys::copy_permissions(source.file(), &file) {
-            tracing::debug!(path = %path.display(), error = %e, "the permissions were not copied");
-        }
+        // Nobody may read it who may not read its source.
+        permit(&source, &file, &path, true);
         let copied = self
             .copy_without_reading(&source, &file, &path)
             .map_err(|e| Error::new("copy data to file", &path, e))?;
         drop(file);
-        if copied == len {
-            self.shared.state.lock().copied_from = Some(source);
-        } else {
+        if copied < len {
             // From the beginning: the hash is of all of it.
             part.writer().write_from(&mut source)?;
+        }
+        let (file, path) = self.shared.open_file()?;
+        permit(&source, &file, &path, false);
+        if copied == len {
+            self.shared.state.lock().copied_from = Some(source);
         }
         part.is_written();
         Ok(())
@@ -241,6 +243,13 @@ impl Upload {
             }
         }
         sys::copy_in_kernel(from.file(), to, path, from.size())
+    }
+}
+
+/// Permits for the copy `file` what is permitted for `source`.
+fn permit(source: &Reader, file: &File, path: &Path, while_written: bool) {
+    if let Err(e) = sys::copy_permissions(source.file(), file, while_written) {
+        tracing::debug!(path = %path.display(), error = %e, "permissions were not copied");
     }
 }
 

@@ -167,9 +167,17 @@ pub(crate) fn copy_in_kernel(from: &File, to: &File, path: &Path, len: u64) -> i
     })
 }
 
-/// Gives `to` the permissions of `from`.
-pub(crate) fn copy_permissions(from: &File, to: &File) -> io::Result<()> {
-    to.set_permissions(from.metadata()?.permissions())
+/// Gives `to` the permissions of `from`; `while_written` with the owner's besides, since a handle that
+/// goes stale is opened again.
+pub(crate) fn copy_permissions(from: &File, to: &File, while_written: bool) -> io::Result<()> {
+    let permissions = from.metadata()?.permissions();
+    match while_written {
+        true => match platform::with_owner(permissions) {
+            Some(permissions) => to.set_permissions(permissions),
+            None => Ok(()),
+        },
+        false => to.set_permissions(permissions),
+    }
 }
 
 /// Sets the mtime of the file at `path`.

@@ -1,11 +1,11 @@
 //! POSIX, by std and libc. What only Linux has is in `linux.rs`.
 
 use std::ffi::CString;
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -259,6 +259,11 @@ pub(super) fn may_write_dir(path: &Path) -> bool {
             libc::AT_EACCESS,
         ) == 0
     }
+}
+
+pub(super) fn with_owner(mut permissions: Permissions) -> Option<Permissions> {
+    permissions.set_mode(permissions.mode() | 0o600);
+    Some(permissions)
 }
 
 pub(super) fn is_own(path: &Path) -> bool {

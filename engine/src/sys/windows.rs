@@ -1,6 +1,6 @@
 //! Windows, by std and a few calls of kernel32.
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::os::windows::ffi::OsStrExt;
 use std::os::windows::fs::FileExt;
@@ -244,6 +244,11 @@ pub(super) fn forget_cached(_file: &File) {}
 
 pub(super) fn may_write_dir(_path: &Path) -> bool {
     true
+}
+
+/// The one permission there is would end the writing.
+pub(super) fn with_owner(_permissions: Permissions) -> Option<Permissions> {
+    None
 }
 
 pub(super) fn is_own(_path: &Path) -> bool {
