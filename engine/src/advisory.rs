@@ -12,96 +12,101 @@
 
 use std::path::Path;
 
+use crate::lock::{self, PathGuard};
 use crate::mount::Known;
 use crate::place::{self, Place};
 use crate::sys::{self, is};
 
 /// Held until dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Guard {
-    host: Option<sys::HeldLock>,
-    dir: Option<sys::HeldLock>,
-    /// Of a move.
-    _source: Option<sys::HeldLock>,
-}
-
-impl Guard {
-    /// Whether other processes are kept from the destination.
-    pub(crate) fn excludes(&self) -> bool {
-        self.host.is_some() || self.dir.is_some()
-    }
+    _name: Option<sys::HeldLock>,
+    _dir: Option<sys::HeldLock>,
+    /// The threads of this process wait for each other here, in their order, and not by asking the
+    /// kernel again and again for the directory.
+    _turn: Option<PathGuard>,
 }
 
 /// What became of the wish for a lock.
 #[derive(Debug)]
-pub(crate) enum Locked {
-    Yes(Guard),
+pub(crate) enum Locked<T> {
+    Yes(T),
     /// Another process has it.
     Busy,
     /// There is no lock to be had that excludes other processes.
     Unavailable,
 }
 
-/// Tries to lock the file `path`, which is at `place`, against other processes of this host. Never
-/// waits; to be asked for with the path lock held, which excludes the threads of this one.
-pub(crate) fn try_lock(path: &Path, place: &Place) -> Locked {
-    let host = match sys::lock_on_host(place.key_on_host(), path) {
-        Ok(lock) => Some(lock),
-        Err(e) if is::locked(&e) => return Locked::Busy,
-        Err(e) => {
-            tracing::debug!(path = %path.display(), error = %e, "no lock file for this host");
+/// Tries to lock the file `path`, which is at `place`, against other processes of this host that
+/// would create it. Never waits for another process; to be asked for with the path lock held, which
+/// excludes the threads of this one.
+pub(crate) fn try_lock(path: &Path, place: &Place) -> Locked<Guard> {
+    let (dir, _) = place::split(path);
+    let fact = &place.mount.dir_lock;
+    let mut turn = fact.may().then(|| lock::lock(place.dir_key()));
+    let name = match try_lock_name(path, place) {
+        Locked::Yes(lock) => Some(lock),
+        Locked::Busy => return Locked::Busy,
+        Locked::Unavailable => None,
+    };
+    let dir = match fact.may().then(|| sys::lock_dir(dir)) {
+        None => None,
+        Some(Ok(lock)) => {
+            if fact.known() == Known::Unknown {
+                // Once on each mount: a second handle of the directory must be shut out.
+                match sys::lock_dir(dir) {
+                    Err(e) if is::locked(&e) => fact.works(),
+                    _ => fact.refused(),
+                }
+            }
+            fact.may().then_some(lock)
+        }
+        Some(Err(e)) if is::locked(&e) => return Locked::Busy,
+        Some(Err(e)) => {
+            if !is::denied(&e) && !is::not_found(&e) && !is::ambiguous(&e) {
+                fact.refused();
+            }
             None
         }
     };
-    let (dir, _) = place::split(path);
-    let fact = &place.mount.dir_lock;
-    let dir = match fact.may() {
-        false => None,
-        true => match sys::lock_dir(dir) {
-            Ok(lock) => {
-                if fact.known() == Known::Unknown {
-                    // Once on each mount: a second handle of the directory must be shut out.
-                    match sys::lock_dir(dir) {
-                        Err(e) if is::locked(&e) => fact.works(),
-                        _ => fact.refused(),
-                    }
-                }
-                fact.may().then_some(lock)
-            }
-            Err(e) if is::locked(&e) => return Locked::Busy,
-            Err(e) => {
-                if !is::denied(&e) && !is::not_found(&e) {
-                    fact.refused();
-                }
-                None
-            }
-        },
-    };
-    match (&host, &dir) {
+    if dir.is_none() {
+        turn = None;
+    }
+    match (&name, &dir) {
         (None, None) => Locked::Unavailable,
         _ => Locked::Yes(Guard {
-            host,
-            dir,
-            _source: None,
+            _name: name,
+            _dir: dir,
+            _turn: turn,
         }),
     }
 }
 
-/// As [`try_lock`] for a `source` that moves to `dest`, as far as there are locks: of the source
-/// the host's byte only, since its directory may be the same. `None` if another process has one.
-pub(crate) fn try_lock_both(source: (&Path, &Place), dest: (&Path, &Place)) -> Option<Guard> {
-    let of_source = || sys::lock_on_host(source.1.key_on_host(), source.0);
-    let mut guard = match try_lock(dest.0, dest.1) {
-        Locked::Yes(guard) => guard,
-        Locked::Busy => return None,
-        Locked::Unavailable => Guard::default(),
-    };
-    if source.1.key_on_host() != dest.1.key_on_host() {
-        guard._source = match of_source() {
-            Ok(lock) => Some(lock),
-            Err(e) if is::locked(&e) => return None,
-            Err(_) => None,
-        };
+/// The same without the directory, for what takes long: whoever else uses `path` is excluded, as
+/// far as it sees the same lock file.
+pub(crate) fn try_lock_name(path: &Path, place: &Place) -> Locked<sys::HeldLock> {
+    match sys::lock_on_host(place.key_on_host(), path) {
+        Ok(lock) => Locked::Yes(lock),
+        Err(e) if is::locked(&e) => Locked::Busy,
+        Err(e) => {
+            tracing::debug!(path = %path.display(), error = %e, "no lock file for this host");
+            Locked::Unavailable
+        }
     }
-    Some(guard)
+}
+
+/// Locks the `source` of a move to `dest`, so that of all who move it one does; the destination is
+/// locked by itself.
+pub(crate) fn try_lock_source(
+    source: (&Path, &Place),
+    dest: &Place,
+) -> Locked<Option<sys::HeldLock>> {
+    if source.1.key_on_host() == dest.key_on_host() {
+        return Locked::Yes(None);
+    }
+    match try_lock_name(source.0, source.1) {
+        Locked::Yes(lock) => Locked::Yes(Some(lock)),
+        Locked::Busy => Locked::Busy,
+        Locked::Unavailable => Locked::Unavailable,
+    }
 }

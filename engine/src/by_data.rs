@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io;
 use std::path::Path;
 
+use crate::advisory::{self, Locked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::place::{self, Place};
 use crate::publish::{Around, Guards};
@@ -12,7 +13,7 @@ use crate::relocate::{
 };
 use crate::sys::{Stat, same_error};
 use crate::upload::Upload;
-use crate::{Engine, Mode, advisory, dirs, lock, observe};
+use crate::{Engine, Mode, dirs, lock, observe};
 
 /// The way that every mount has: a file of its own with the same bytes. The path lock is taken
 /// when they are written.
@@ -103,15 +104,18 @@ struct Move<'a> {
 impl Around for Move<'_> {
     fn lock(&self) -> Result<Option<Guards>> {
         let path = lock::lock_both(self.from_place.key(), self.to_place.key());
-        // Of all who move one source, one moves it.
-        Ok(
-            advisory::try_lock_both((self.from, self.from_place), (self.to, self.to_place)).map(
-                |others| Guards {
-                    _path: path,
-                    others: Some(others),
-                },
-            ),
-        )
+        let source = advisory::try_lock_source((self.from, self.from_place), self.to_place);
+        Ok(match source {
+            Locked::Busy => None,
+            Locked::Yes(source) => Some(Guards {
+                _path: path,
+                _source: source,
+            }),
+            Locked::Unavailable => Some(Guards {
+                _path: path,
+                _source: None,
+            }),
+        })
     }
 
     fn check(&self) -> Result<()> {

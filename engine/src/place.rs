@@ -49,6 +49,13 @@ impl Place {
         Key(hasher.finish())
     }
 
+    /// Of the directory as a whole.
+    pub(crate) fn dir_key(&self) -> Key {
+        let mut hasher = DefaultHasher::new();
+        ("directory", self.dev, &self.dir).hash(&mut hasher);
+        Key(hasher.finish())
+    }
+
     /// The same in every process of this host, built by whichever compiler: FNV-1a, 64 bits
     /// (draft-eastlake-fnv-17, section 2).
     pub(crate) fn key_on_host(&self) -> u64 {

@@ -11,7 +11,7 @@ use crate::mount::Mount;
 use crate::observe::{self, Before, Verdict};
 use crate::place::{self, Place};
 use crate::staging::Staging;
-use crate::sys::{self, Stat, is, same_error};
+use crate::sys::{self, HeldLock, Stat, is, same_error};
 use crate::{Engine, Exclusion, Mode, Version, dirs, spool};
 
 /// What else happens while the path is locked for a publish: nothing, or the two ends of a move.
@@ -31,14 +31,8 @@ pub(crate) trait Around {
 /// Held for one attempt.
 pub(crate) struct Guards {
     pub(crate) _path: PathGuard,
-    pub(crate) others: Option<advisory::Guard>,
-}
-
-impl Guards {
-    /// Whether other processes are kept from the destination already.
-    pub(crate) fn exclude_others(&self) -> bool {
-        self.others.as_ref().is_some_and(advisory::Guard::excludes)
-    }
+    /// Of a move.
+    pub(crate) _source: Option<HeldLock>,
 }
 
 /// The destination alone.
@@ -48,7 +42,7 @@ impl Around for Alone<'_> {
     fn lock(&self) -> Result<Option<Guards>> {
         Ok(Some(Guards {
             _path: lock::lock(self.0.key()),
-            others: None,
+            _source: None,
         }))
     }
 }
@@ -63,7 +57,7 @@ pub(crate) fn publish(
 ) -> Result<Version> {
     let published = until_done(engine, || {
         let place = staging.place();
-        let Some(guards) = around.lock()? else {
+        let Some(_guards) = around.lock()? else {
             return Ok(Attempt::Busy(locked_by_others(staging.dest())));
         };
         around.check()?;
@@ -78,7 +72,7 @@ pub(crate) fn publish(
         step.make_distinct();
         let tried = match mode {
             Mode::Overwrite => step.replace()?,
-            Mode::Create => step.create(place, guards.exclude_others())?,
+            Mode::Create => step.create(place)?,
         };
         Ok(match tried {
             Tried::Done => {
@@ -314,7 +308,7 @@ impl<'a> Step<'a> {
 
     /// Only if nothing is there: an exclusive rename, else a link of which the old name, a staging
     /// file's, is removed, else a look and a rename with other processes locked out.
-    fn create(&self, place: &Place, is_locked: bool) -> Result<Tried> {
+    fn create(&self, place: &Place) -> Result<Tried> {
         match self.rename_exclusively()? {
             Tried::Refused(e) => match self.link(&e)? {
                 Tried::Done => {
@@ -323,7 +317,6 @@ impl<'a> Step<'a> {
                     }
                     Ok(Tried::Done)
                 }
-                Tried::Refused(e) if is_locked => self.look_and_rename(e),
                 Tried::Refused(e) => self.create_under_lock(place, e),
                 tried => Ok(tried),
             },
@@ -412,23 +405,15 @@ impl<'a> Step<'a> {
             return Ok(Tried::Refused(refused));
         }
         let accepted = self.engine.exclusive_create;
+        if accepted == Exclusion::OtherHosts {
+            return Err(self.not_supported(refused, "other hosts"));
+        }
         let _others = match advisory::try_lock(self.to, place) {
             Locked::Yes(guard) => Some(guard),
             Locked::Busy => return Ok(Tried::Busy(locked_by_others(self.to))),
             Locked::Unavailable if accepted == Exclusion::OtherThreads => None,
             Locked::Unavailable => return Err(self.not_supported(refused, "other processes")),
         };
-        self.look_and_rename(refused)
-    }
-
-    /// To be called with other processes kept out.
-    pub(crate) fn look_and_rename(&self, refused: io::Error) -> Result<Tried> {
-        if !self.mount.rename.may() {
-            return Ok(Tried::Refused(refused));
-        }
-        if self.engine.exclusive_create == Exclusion::OtherHosts {
-            return Err(self.not_supported(refused, "other hosts"));
-        }
         self.engine
             .fell_back("link", self.to, "an advisory lock, a look and a rename");
         // Looked at again, now that nobody else creates it.

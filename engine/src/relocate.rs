@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use crate::advisory::{self, Locked};
 use crate::by_data::{copy_data, move_data};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::{self, PathGuard};
@@ -11,7 +12,7 @@ use crate::place::{self, Place};
 use crate::publish::{Attempt, Source, Step, Tried, locked_by_others, remove, until_done};
 use crate::staging::Staging;
 use crate::sys::{self, Stat, is, same_error};
-use crate::{Engine, Mode, advisory, dirs, names};
+use crate::{Engine, Mode, dirs, names};
 
 pub(crate) fn failed(from: &Path, to: &Path, e: io::Error) -> Error {
     Error::new("copy file from", from, e).to(to)
@@ -307,17 +308,18 @@ fn rename_new(ends: &Ends<'_>, source: &Stat) -> Result<Tried> {
 }
 
 /// Without links there is no better witness than the names themselves, and a lost reply looks like
-/// another's rename of this source: the other processes of this host are kept from both names.
+/// another's rename of this source: the other processes of this host are kept from it.
 fn rename_new_under_lock(ends: &Ends<'_>) -> Result<Tried> {
-    let (from, to) = (ends.from_path, ends.to_path);
-    let Some(others) = advisory::try_lock_both((from, &ends.from), (to, &ends.to)) else {
-        return Ok(Tried::Busy(locked_by_others(from)));
+    let from = ends.from_path;
+    let _source = match advisory::try_lock_source((from, &ends.from), &ends.to) {
+        Locked::Busy => return Ok(Tried::Busy(locked_by_others(from))),
+        Locked::Yes(lock) => lock,
+        Locked::Unavailable => None,
     };
     let source = ends.look_at_source()?;
     let step = ends.step(from, Some(source), Source::Object);
     match step.rename_exclusively()? {
         Tried::Refused(e) if is::cross_device(&e) => Ok(Tried::Refused(e)),
-        Tried::Refused(e) if others.excludes() => step.look_and_rename(e),
         Tried::Refused(e) => step.create_under_lock(&ends.to, e),
         tried => Ok(tried),
     }

@@ -144,17 +144,15 @@ pub(crate) fn write_out(
     let mut opened = None;
     let written = until_done(engine, || {
         let busy = || Ok(Attempt::Busy(locked_by_others(dest)));
-        let Some(guards) = around.lock()? else {
+        let Some(_guards) = around.lock()? else {
             return busy();
         };
-        let _others = match guards.exclude_others() {
-            true => None,
-            false => match advisory::try_lock(dest, place) {
-                Locked::Busy => return busy(),
-                Locked::Yes(guard) => Some(guard),
-                // The exclusive open is an exclusion by itself.
-                Locked::Unavailable => None,
-            },
+        // Not of the directory: others write there meanwhile. Without it the exclusive open is an
+        // exclusion by itself.
+        let _others = match advisory::try_lock_name(dest, place) {
+            Locked::Busy => return busy(),
+            Locked::Yes(lock) => Some(lock),
+            Locked::Unavailable => None,
         };
         around.check()?;
         let answer = write_once(engine, place, dest, source, mode, &mut opened);
