@@ -234,11 +234,13 @@ fn wait_until_traced(thread: &str, strace: &mut Child) {
         let status = std::fs::read_to_string(format!("/proc/{thread}/status"));
         // None if it was killed already.
         let status = status.unwrap_or_default();
-        let tracer = status.lines().find_map(|l| l.strip_prefix("TracerPid:"));
-        tracer.is_none_or(|tracer| tracer.trim() != "0")
+        let field = |name| status.lines().find_map(move |l| l.strip_prefix(name));
+        let is_dead = field("State:").is_some_and(|state| state.trim().starts_with(['Z', 'X']));
+        is_dead || field("TracerPid:").is_none_or(|tracer| tracer.trim() != "0")
     };
     while !is_traced() {
-        if strace.try_wait().unwrap().is_some() {
+        // It ends with a thread that was killed at the call it was waiting in.
+        if strace.try_wait().unwrap().is_some() && !is_traced() {
             let mut said = String::new();
             let stderr = strace.stderr.as_mut().unwrap();
             stderr.read_to_string(&mut said).unwrap();
