@@ -63,7 +63,7 @@ pub(crate) fn try_lock(path: &Path, place: &Place) -> Locked<Guard> {
         }
         Some(Err(e)) if is::locked(&e) => return Locked::Busy,
         Some(Err(e)) => {
-            if !is::denied(&e) && !is::not_found(&e) && !is::ambiguous(&e) {
+            if is::no_such_call(&e) || is::unsupported_sync(&e) {
                 fact.refused();
             }
             None

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::place::{self, Place};
 use crate::publish::{Around, Guards};
 use crate::relocate::{
-    already_exists, failed, look_at_source, remove_old_name, source_not_found, sync,
+    already_exists, failed, look_at_source, remove_old_name, source_not_found, sync, two_names,
 };
 use crate::sys::{Stat, same_error};
 use crate::upload::Upload;
@@ -130,6 +130,13 @@ impl Around for Move<'_> {
     }
 
     fn finish(&self) -> Result<()> {
+        let mount = &self.from_place.mount;
+        match observe::look(self.engine, self.from) {
+            Ok(Some(now)) if mount.version(&now) == mount.version(&self.seen) => {}
+            // Written or removed by another process since it was copied: as if right after this.
+            Ok(_) => return Ok(()),
+            Err(e) => return Err(two_names(self.from, self.to, e)),
+        }
         if self.engine.fsync {
             dirs::sync_parent(self.engine, &self.to_place.mount, self.to)
                 .map_err(|e| Error::new("sync data to disk for", self.to, e))?;

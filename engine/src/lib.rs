@@ -156,11 +156,12 @@ impl Engine {
 
     /// What is known so far of the mount of the directory `dir`. Nothing is tried for it.
     pub fn mount_facts(&self, dir: &Path) -> Result<MountFacts> {
-        let place = self
-            .for_operation()
-            .locate(&dir.join("_"))
+        let engine = self.for_operation();
+        let stat = engine
+            .retrying("look at the directory", dir, || sys::stat_dir(dir))
             .map_err(|e| Error::new("find the mount of", dir, e))?;
-        Ok(place.mount.facts())
+        let info = sys::mount_info(dir, &stat);
+        Ok(mount::of(dir, &stat).facts(info.as_ref()))
     }
 
     /// What this engine and its clones recovered from so far.

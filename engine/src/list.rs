@@ -128,7 +128,7 @@ impl Lister {
             Kind::Symlink => match self.follow(&path) {
                 Ok(seen) => Some(seen),
                 // It leads to nothing, or is gone.
-                Err(e) if is::not_found(&e) => return Ok(None),
+                Err(e) if is::absent(&e) => return Ok(None),
                 Err(e) => return Err(Error::new("follow symlink", &path, e)),
             },
             _ => None,

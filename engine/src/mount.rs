@@ -83,15 +83,16 @@ impl Fact {
         }
     }
 
-    /// A refusal stands, whatever works elsewhere on the mount.
     pub(crate) fn works(&self) {
+        // Not written again and again: all threads read it.
         if self.known() == Known::Unknown {
             let _ = self.0.compare_exchange(0, 1, Relaxed, Relaxed);
         }
     }
 
+    /// What was seen to work is not given up: then it was this one file, or this once.
     pub(crate) fn refused(&self) {
-        self.0.store(2, Relaxed);
+        let _ = self.0.compare_exchange(0, 2, Relaxed, Relaxed);
     }
 
     /// Whether it is worth a try.
@@ -134,8 +135,8 @@ pub(crate) fn of(path: &Path, dir: &DirStat) -> Arc<Mount> {
     }
     let key = (dir.dev, dir.mount_id);
     // Without unique ids another file system may be behind the same number by now.
-    if dir.mount_id == 0 && sys::mounts_changed() {
-        TABLE.write().retain(|(_, id), _| *id != 0);
+    if !dir.is_unique && sys::mounts_changed() {
+        TABLE.write().clear();
     }
     if let Some(mount) = TABLE.read().get(&key) {
         return Arc::clone(mount);
@@ -219,6 +220,11 @@ impl Mount {
         !self.native && self.rename.known() == Known::Unknown && fuse()
     }
 
+    /// Whether it is, or may be, a mount without rename(2).
+    pub(crate) fn may_write_in_place(&self) -> bool {
+        self.may_lack_rename() || !self.rename.may()
+    }
+
     /// An inode number stays with its file for good.
     pub(crate) fn numbers_files(&self) -> bool {
         self.numbers_files && self.has_stable_inodes()
@@ -233,8 +239,10 @@ impl Mount {
         version
     }
 
-    pub(crate) fn facts(&self) -> MountFacts {
-        let info = |of: fn(&MountInfo) -> String| self.info.as_ref().map(of);
+    /// With what the kernel says of it by `now`: a remount changes options.
+    pub(crate) fn facts(&self, now: Option<&MountInfo>) -> MountFacts {
+        let told = now.or(self.info.as_ref());
+        let info = |of: fn(&MountInfo) -> String| told.map(of);
         let stable_inodes = match self.stable_inodes.known() {
             Known::No => Known::No,
             _ if !self.numbers_files => Known::Unknown,
@@ -245,7 +253,7 @@ impl Mount {
             fs_type: info(|i| i.fs_type.clone()),
             source: info(|i| i.source.clone()),
             options: info(|i| i.options.clone()),
-            mount_point: self.info.as_ref().map(|i| i.mount_point.clone()),
+            mount_point: told.map(|i| i.mount_point.clone()),
             is_local: self.native,
             hard_links: self.links.known(),
             exclusive_rename: self.exclusive_rename.known(),
@@ -260,14 +268,18 @@ impl Mount {
     /// A path without symlinks, as the file system itself would tell it: two bind mounts of it
     /// agree.
     pub(crate) fn path_within(&self, canonical: PathBuf) -> PathBuf {
-        match &self.info {
-            Some(info) => match canonical.strip_prefix(&info.mount_point) {
-                // Joined by components: no separator is left at the end of a root.
-                Ok(rest) => info.root.components().chain(rest.components()).collect(),
-                Err(_) => canonical,
-            },
-            None => canonical,
-        }
+        path_within(self.info.as_ref(), canonical)
+    }
+}
+
+pub(crate) fn path_within(info: Option<&MountInfo>, canonical: PathBuf) -> PathBuf {
+    match info {
+        Some(info) => match canonical.strip_prefix(&info.mount_point) {
+            // Joined by components: no separator is left at the end of a root.
+            Ok(rest) => info.root.components().chain(rest.components()).collect(),
+            Err(_) => canonical,
+        },
+        None => canonical,
     }
 }
 
@@ -322,6 +334,7 @@ mod tests {
     fn an_inode_number_is_part_of_a_version_only_where_it_stays() {
         let stat = Stat {
             is_dir: false,
+            is_symlink: false,
             size: 1,
             modified: None,
             changed: (0, 0),
@@ -344,11 +357,13 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_stands() {
+    fn the_first_answer_stands() {
         let fact = Fact::default();
         assert_eq!(fact.known(), Known::Unknown);
         fact.works();
+        fact.refused();
         assert_eq!(fact.known(), Known::Yes);
+        let fact = Fact::default();
         fact.refused();
         fact.works();
         assert_eq!(fact.known(), Known::No);

@@ -134,7 +134,8 @@ pub(crate) fn look_closely(
 }
 
 /// Moves the mtime of the file at `path`, which is `ours`, by the smallest step that the mount
-/// keeps, if it would else be the same version as what it replaces; says what it is then.
+/// keeps, if it would else be the same version as what it replaces, or, where its bytes are new, an
+/// earlier one; says what it is then.
 ///
 /// Two versions of one size within a step of the clock would share an e_tag: 10 ms on exFAT, 1 s on
 /// many FUSE mounts, 2 s on vfat.
@@ -144,6 +145,7 @@ pub(crate) fn make_distinct(
     path: &Path,
     ours: &Stat,
     replaced: &Stat,
+    is_new: bool,
 ) -> Option<Stat> {
     const STEPS: [Duration; 5] = [
         Duration::from_micros(1),
@@ -153,7 +155,13 @@ pub(crate) fn make_distinct(
         Duration::from_secs(2),
     ];
     let taken = mount.version(replaced);
-    if mount.version(ours) != taken {
+    // New bytes are of a later version, or one that was there before comes back: a clock that stands
+    // may have been moved on for what is replaced.
+    let comes_back = is_new
+        && mount.version(ours).inode == 0
+        && ours.size == replaced.size
+        && ours.modified <= replaced.modified;
+    if mount.version(ours) != taken && !comes_back {
         return None;
     }
     for step in STEPS {
@@ -210,6 +218,7 @@ mod tests {
     fn file(ino: u64, size: u64, mtime: u64) -> Stat {
         Stat {
             is_dir: false,
+            is_symlink: false,
             size,
             modified: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(mtime)),
             changed: (mtime as i64, 0),

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::lock::Key;
@@ -94,9 +94,7 @@ pub(crate) fn is_same_entry(a: (&Path, &Place), b: (&Path, &Place)) -> io::Resul
     if a.1.dev != b.1.dev || a_name != b_name {
         return Ok(false);
     }
-    let within = |dir, place: &Place| -> io::Result<_> {
-        Ok(place.mount.path_within(sys::canonical_dir(dir)?))
-    };
+    let within = |dir, place: &Place| path_within(dir, &sys::stat_dir(dir)?, &place.mount);
     Ok(match (&a.1.dir, &b.1.dir) {
         (Dir::Inode(a), Dir::Inode(b)) => a == b,
         _ => within(a_dir, a.1)? == within(b_dir, b.1)?,
@@ -110,13 +108,23 @@ pub(crate) fn locate(path: &Path) -> io::Result<Place> {
     in_dir(dir, &stat, name)
 }
 
+/// The path of a directory as its file system itself would tell it.
+fn path_within(dir: &Path, stat: &DirStat, mount: &Mount) -> io::Result<PathBuf> {
+    let canonical = sys::canonical_dir(dir)?;
+    if stat.mount_id != 0 {
+        return Ok(mount.path_within(canonical));
+    }
+    // Two bind mounts cannot be told apart by a number.
+    let info = sys::mount_info(&canonical, stat);
+    Ok(mount::path_within(info.as_ref(), canonical))
+}
+
 fn in_dir(dir: &Path, stat: &DirStat, name: &OsStr) -> io::Result<Place> {
     let mount = mount::of(dir, stat);
     let identity = if mount.has_stable_dirs() {
         Dir::Inode(stat.ino)
     } else {
-        let path = mount.path_within(sys::canonical_dir(dir)?);
-        Dir::Path(folded(path.as_os_str()))
+        Dir::Path(folded(path_within(dir, stat, &mount)?.as_os_str()))
     };
     Ok(Place {
         mount,

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::advisory::{self, Locked};
 use crate::error::{Error, ErrorKind, Result};
@@ -61,14 +61,22 @@ pub(crate) fn publish(
             return Ok(Attempt::Busy(locked_by_others(staging.dest())));
         };
         around.check()?;
-        let mut step = Step::new(
+        let mount = &place.mount;
+        // Where a lock decides, the look is made when it is held: who waits does not ask the mount.
+        let by_lock = mode == Mode::Create && !mount.exclusive_rename.may() && !mount.links.may();
+        let before = match by_lock {
+            true => Before::NotLooked,
+            false => Before::look(engine, mount, staging.dest()),
+        };
+        let mut step = Step {
             engine,
-            &place.mount,
-            staging.path(),
-            staging.dest(),
-            Some(*ours),
-            Source::StagingFile,
-        );
+            mount,
+            from: staging.path(),
+            to: staging.dest(),
+            ours: Some(*ours),
+            source: Source::StagingFile,
+            before,
+        };
         step.make_distinct();
         let tried = match mode {
             Mode::Overwrite => step.replace()?,
@@ -104,9 +112,11 @@ fn write_out(
     let (path, dest) = (staging.path(), staging.dest());
     engine.fell_back("rename", dest, "writing the destination in one pass");
     let mut file = engine.open(path.to_owned())?;
+    let like = file.file().try_clone().ok();
     let mut source = spool::Source {
         len: ours.size,
         read: &mut |range| file.read(range),
+        like: like.as_ref(),
     };
     let version = spool::write_out(engine, staging.place(), dest, &mut source, mode, around)?;
     staging.discard();
@@ -152,7 +162,7 @@ pub(crate) fn until_done<T>(
 /// publish, and the kernel frees it when it dies; who is stopped in between holds it for longer.
 #[derive(Default)]
 struct Turn {
-    waited: Duration,
+    since: Option<Instant>,
     pause: Duration,
 }
 
@@ -161,12 +171,11 @@ impl Turn {
     const LONGEST: Duration = Duration::from_millis(10);
 
     fn wait(&mut self) -> bool {
-        if self.waited > Self::PATIENCE {
+        if self.since.get_or_insert_with(Instant::now).elapsed() > Self::PATIENCE {
             return false;
         }
         self.pause = (self.pause * 2).clamp(Duration::from_micros(200), Self::LONGEST);
         std::thread::sleep(self.pause);
-        self.waited += self.pause;
         true
     }
 }
@@ -174,7 +183,8 @@ impl Turn {
 pub(crate) fn locked_by_others(path: &Path) -> Error {
     let e = io::Error::from(io::ErrorKind::TimedOut);
     Error::new("lock", path, e).hint(format!(
-        "another process has held the lock of this path for {} s: is it stopped?",
+        "another process has held the lock of this path, or a flock of its directory, for {} s: is \
+         it stopped?",
         Turn::PATIENCE.as_secs()
     ))
 }
@@ -257,8 +267,26 @@ impl<'a> Step<'a> {
             if (ours.dev, ours.ino) == (before.dev, before.ino) {
                 return;
             }
-            let moved = observe::make_distinct(self.engine, self.mount, self.from, &ours, &before);
+            let is_new = self.source == Source::StagingFile;
+            let (engine, mount) = (self.engine, self.mount);
+            let moved = observe::make_distinct(engine, mount, self.from, &ours, &before, is_new);
             self.ours = moved.or(self.ours);
+        }
+    }
+
+    /// After a rename that was not made: gives a source whose mtime was moved for it the one it had.
+    pub(crate) fn restore(&self, source: Option<&Stat>) {
+        let (Some(source), Some(ours)) = (source, self.ours) else {
+            return;
+        };
+        if let Some(modified) = source.modified.filter(|m| Some(*m) != ours.modified) {
+            let engine = self.engine.for_operation();
+            let restored = engine.retrying("set the mtime of", self.from, || {
+                sys::set_modified(self.from, modified)
+            });
+            if let Err(e) = restored {
+                tracing::debug!(path = %self.from.display(), error = %e, "the mtime stays moved");
+            }
         }
     }
 
@@ -289,11 +317,11 @@ impl<'a> Step<'a> {
             self.mount.rename.works();
             return Ok(Ok(Tried::Done));
         };
-        if is::no_rename(&e) {
+        if is::no_rename(&e) && self.source == Source::StagingFile {
             self.mount.rename.refused();
-            return Ok(Ok(Tried::Refused(e)));
         }
-        if is::cross_device(&e) {
+        // Of an object it may be that file, where a union mount cannot copy it up.
+        if is::no_rename(&e) || is::cross_device(&e) {
             return Ok(Ok(Tried::Refused(e)));
         }
         if !self.is_doubtful(&e) {
@@ -520,8 +548,15 @@ impl<'a> Step<'a> {
                     (false, _) => self.mount.version(ours),
                     // The mtime came with the rename, and is that of what was replaced.
                     (true, Before::There(before)) => self.mount.version(
-                        &observe::make_distinct(self.engine, self.mount, self.to, &now, &before)
-                            .unwrap_or(now),
+                        &observe::make_distinct(
+                            self.engine,
+                            self.mount,
+                            self.to,
+                            &now,
+                            &before,
+                            false,
+                        )
+                        .unwrap_or(now),
                     ),
                     (true, _) => self.mount.version(&now),
                 }

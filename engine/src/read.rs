@@ -218,6 +218,7 @@ impl Reader {
         let len = usize::try_from(end - start).map_err(|e| self.refuse(e))?;
         let mut bytes = vec![0; len];
         let filled = self.fill(&mut bytes, start)?;
+        self.check_unchanged()?;
         if filled < len {
             let at = start + filled as u64;
             let e = format!("the file ends at {at}, and had {} bytes", self.stat.size);
@@ -225,6 +226,22 @@ impl Reader {
             return Err(self.failed(e).hint(CHANGED));
         }
         Ok(bytes)
+    }
+
+    /// Where a mount may have no rename an object is written in its place, under a handle that is
+    /// open.
+    fn check_unchanged(&self) -> Result<()> {
+        if !self.mount.may_write_in_place() {
+            return Ok(());
+        }
+        match sys::see_handle(&self.file, &self.path) {
+            Ok(now) if self.mount.version(&now.stat) != self.mount.version(&self.stat) => {
+                let e = io::Error::other("it was written while it was read");
+                Err(self.failed(e).hint(CHANGED))
+            }
+            // A handle that cannot be asked is not the one that is written through.
+            _ => Ok(()),
+        }
     }
 
     fn fill(&mut self, buf: &mut [u8], offset: u64) -> Result<usize> {

@@ -183,12 +183,20 @@ fn rename_over(ends: &Ends<'_>) -> Result<Tried> {
     let (from, to) = (ends.from_path, ends.to_path);
     let source = ends.look_at_source_if_needed()?;
     let mut step = ends.step(from, source, Source::Object);
-    if from != to {
+    if from != to && step.is_alike() {
+        if source.is_some_and(|s| s.nlink > 1) {
+            // Its other names would have another e_tag with it: a file of its own is moved.
+            return Ok(Tried::Refused(io::ErrorKind::Unsupported.into()));
+        }
         step.make_distinct();
     }
-    match step.replace()? {
+    let tried = step.replace();
+    if !matches!(tried, Ok(Tried::Done)) {
+        step.restore(source.as_ref());
+    }
+    match tried? {
         Tried::Done if from != to => {
-            remove_other_link(ends)?;
+            remove_other_link(ends, source.as_ref())?;
             Ok(Tried::Done)
         }
         tried => Ok(tried),
@@ -200,13 +208,22 @@ fn rename_over(ends: &Ends<'_>) -> Result<Tried> {
 ///
 /// Looked at afterwards, since somebody may have linked the two a moment ago. Where inode numbers
 /// do not tell, two links of one file are what both names say alike: a size, an mtime, two links.
-fn remove_other_link(ends: &Ends<'_>) -> Result<()> {
+fn remove_other_link(ends: &Ends<'_>, source: Option<&Stat>) -> Result<()> {
     let (from, to) = (ends.from_path, ends.to_path);
     let look = |path: &Path| {
-        observe::look(ends.engine, path).map_err(|e| Error::new("access metadata for", path, e))
+        observe::look(&ends.engine.for_operation(), path).map_err(|e| {
+            Error::new("access metadata for", path, e).hint(format!(
+                "it was renamed to {}; whether its old name is gone is unknown",
+                to.display()
+            ))
+        })
     };
-    let Some(old) = look(from)? else {
-        return Ok(());
+    let old = match look(from) {
+        Ok(Some(old)) => old,
+        Ok(None) => return Ok(()),
+        // It had one name.
+        Err(_) if source.is_some_and(|s| s.nlink < 2) => return Ok(()),
+        Err(e) => return Err(e),
     };
     let alike = |new: &Stat| {
         !ends.to.mount.numbers_files()
@@ -255,7 +272,7 @@ fn is_one_dir(engine: &Engine, a: &Path, b: &Path) -> io::Result<bool> {
     Ok(canonical(a)? == canonical(b)?)
 }
 
-fn two_names(from: &Path, to: &Path, e: io::Error) -> Error {
+pub(crate) fn two_names(from: &Path, to: &Path, e: io::Error) -> Error {
     Error::new("delete file", from, e).hint(format!(
         "the object is at {} too: remove the name that is too many",
         to.display()
@@ -280,6 +297,13 @@ fn rename_new(ends: &Ends<'_>, source: &Stat) -> Result<Tried> {
     };
     let step = ends.step(from, Some(*source), Source::Object);
     if !ends.to.mount.is_native() {
+        // Of the processes of this host that rename it, one at a time.
+        let _source = match advisory::try_lock_source((from, &ends.from), &ends.to) {
+            Locked::Busy => return Ok(Tried::Busy(locked_by_others(from))),
+            Locked::Yes(lock) => lock,
+            Locked::Unavailable => None,
+        };
+        let source = &ends.look_at_source()?;
         match publish_link(ends, source)? {
             Some(Tried::Done) => return removed(),
             Some(Tried::Refused(e)) => {
@@ -291,7 +315,7 @@ fn rename_new(ends: &Ends<'_>, source: &Stat) -> Result<Tried> {
                 };
             }
             Some(tried) => return Ok(tried),
-            None => return rename_new_under_lock(ends),
+            None => return rename_new_locked(ends, source),
         }
     }
     // On a local disk one call, and what it answers is so.
@@ -309,15 +333,8 @@ fn rename_new(ends: &Ends<'_>, source: &Stat) -> Result<Tried> {
 
 /// Without links there is no better witness than the names themselves, and a lost reply looks like
 /// another's rename of this source: the other processes of this host are kept from it.
-fn rename_new_under_lock(ends: &Ends<'_>) -> Result<Tried> {
-    let from = ends.from_path;
-    let _source = match advisory::try_lock_source((from, &ends.from), &ends.to) {
-        Locked::Busy => return Ok(Tried::Busy(locked_by_others(from))),
-        Locked::Yes(lock) => lock,
-        Locked::Unavailable => None,
-    };
-    let source = ends.look_at_source()?;
-    let step = ends.step(from, Some(source), Source::Object);
+fn rename_new_locked(ends: &Ends<'_>, source: &Stat) -> Result<Tried> {
+    let step = ends.step(ends.from_path, Some(*source), Source::Object);
     match step.rename_exclusively()? {
         Tried::Refused(e) if is::cross_device(&e) => Ok(Tried::Refused(e)),
         Tried::Refused(e) => step.create_under_lock(&ends.to, e),
@@ -352,7 +369,6 @@ fn take(ends: &Ends<'_>, source: &Stat) -> Result<bool> {
     let mut retry = engine.start_retry();
     while let Err(e) = sys::rename(from, &taken_to) {
         if is::no_rename(&e) {
-            ends.from.mount.rename.refused();
             return take_by_unlink(ends);
         }
         let look = |path| {
@@ -370,6 +386,16 @@ fn take(ends: &Ends<'_>, source: &Stat) -> Result<bool> {
             return Err(two_names(from, ends.to_path, e));
         }
         engine.retried("rename", from, &e);
+    }
+    let mount = &ends.from.mount;
+    let taken = observe::look_closely(engine, mount, &taken_to);
+    let is_source = |s: &Stat| mount.version(s) == mount.version(source);
+    if taken.is_ok_and(|taken| taken.is_some_and(|taken| !is_source(&taken))) {
+        // Another process wrote a new object in between: as if right after this rename. If nothing
+        // newer is there by now, it gets its name back.
+        if let Err(e) = sys::link(&taken_to, from) {
+            tracing::debug!(path = %from.display(), error = %e, "a newer object is there");
+        }
     }
     if let Err(e) = remove(&engine.for_operation(), &taken_to) {
         tracing::warn!(

@@ -10,15 +10,17 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::advisory::{self, Locked};
 use crate::error::{Error, ErrorKind, Result};
+use crate::mount::Mount;
 use crate::place::Place;
 use crate::publish::{Around, Attempt, locked_by_others, not_supported, until_done};
 use crate::read::Reader;
 use crate::sys::{self, Stat, is, same_error};
 use crate::upload::COPY_BUFFER;
-use crate::{Engine, Exclusion, Mode, Version, dirs, lock, names, observe};
+use crate::{Engine, Exclusion, Mode, Version, dirs, names, observe, publish};
 
 /// A file on a local disk that has no name: it is gone with its last handle, also after a crash.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub(crate) struct Spool {
     /// What stands for it in messages.
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<File>,
+    /// It has the permissions of what it is a copy of.
+    pub(crate) is_copy: AtomicBool,
 }
 
 impl Spool {
@@ -53,6 +57,7 @@ impl Spool {
             place,
             path,
             file: Arc::new(file),
+            is_copy: AtomicBool::new(false),
         })
     }
 
@@ -66,6 +71,7 @@ impl Spool {
         let mut source = Source {
             len,
             read: &mut |range: Range<u64>| self.read(range),
+            like: self.is_copy.load(Relaxed).then_some(&*self.file),
         };
         write_out(engine, &self.place, &self.dest, &mut source, mode, around)
     }
@@ -94,6 +100,8 @@ pub(crate) struct Source<'a> {
     pub(crate) len: u64,
     /// Gives all bytes of a range within `len`.
     pub(crate) read: &'a mut dyn FnMut(Range<u64>) -> Result<Vec<u8>>,
+    /// Whose permissions it is to have.
+    pub(crate) like: Option<&'a File>,
 }
 
 impl Source<'_> {
@@ -120,14 +128,10 @@ impl Source<'_> {
     }
 }
 
-/// The destination as this pass has made it.
-#[derive(Clone, Copy)]
-struct Opened {
-    /// What was there before; `None` if nothing was.
-    before: Option<Stat>,
-}
-
 /// Writes all of `source` to `dest` from the beginning to the end, and closes it.
+///
+/// The path is locked from the first attempt to the last, pauses included: what is there in between
+/// is a part of this object.
 pub(crate) fn write_out(
     engine: &Engine,
     place: &Place,
@@ -141,157 +145,218 @@ pub(crate) fn write_out(
         let e = io::ErrorKind::Unsupported.into();
         return Err(not_supported(&place.mount, dest, e, "other hosts"));
     }
-    let mut opened = None;
-    let written = until_done(engine, || {
+    until_done(engine, || {
         let busy = || Ok(Attempt::Busy(locked_by_others(dest)));
         let Some(_guards) = around.lock()? else {
             return busy();
         };
-        // Not of the directory: others write there meanwhile. Without it the exclusive open is an
-        // exclusion by itself.
-        let _others = match advisory::try_lock_name(dest, place) {
+        // Not of the directory: others write there meanwhile.
+        let others = match advisory::try_lock_name(dest, place) {
             Locked::Busy => return busy(),
             Locked::Yes(lock) => Some(lock),
             Locked::Unavailable => None,
         };
         around.check()?;
-        let answer = write_once(engine, place, dest, source, mode, &mut opened);
-        if answer.is_err() {
-            if let Some(opened) = opened.take() {
-                remove_partial(engine, dest, opened);
-            }
+        let before =
+            observe::look(engine, dest).map_err(|e| Error::new("access metadata for", dest, e))?;
+        if mode == Mode::Create && before.is_some() {
+            return Err(already_exists(dest, same_error::exists()));
         }
-        if let Ok(Attempt::Done(_)) = &answer {
-            opened = None;
-            around.finish()?;
+        let mut pass = Pass {
+            engine,
+            mount: &place.mount,
+            dest,
+            mode,
+            before,
+            is_alone: others.is_some(),
+            is_ours: false,
+        };
+        let mut retry = engine.start_retry();
+        loop {
+            let e = match pass.make(source) {
+                Ok(version) => {
+                    around.finish()?;
+                    return Ok(Attempt::Done(version));
+                }
+                Err(Failed::Passing(e)) if retry.again() => {
+                    engine.retried("write", dest, e.io_error());
+                    continue;
+                }
+                Err(Failed::Passing(e)) => e.hint(format!(
+                    "{} attempts to write the destination",
+                    retry.made()
+                )),
+                Err(Failed::ForGood(e)) => e,
+            };
+            pass.remove_partial();
+            return Err(e);
         }
-        answer
-    });
-    if let (Err(_), Some(opened)) = (&written, opened) {
-        let _guard = lock::lock(place.key());
-        remove_partial(engine, dest, opened);
-    }
-    written
+    })
 }
 
-fn write_once(
-    engine: &Engine,
-    place: &Place,
-    dest: &Path,
-    source: &mut Source<'_>,
+/// How an attempt failed.
+enum Failed {
+    /// It may be made again.
+    Passing(Error),
+    ForGood(Error),
+}
+
+/// One object on its way to its destination, under the lock.
+struct Pass<'a> {
+    engine: &'a Engine,
+    mount: &'a Mount,
+    dest: &'a Path,
     mode: Mode,
-    opened: &mut Option<Opened>,
-) -> Result<Attempt<Version>> {
-    let failed = |step, e| Error::new(step, dest, e);
-    let look = || observe::look(engine, dest).map_err(|e| failed("access metadata for", e));
-    let again = |step, e: io::Error| match is::stale(&e) || is::interrupted(&e) {
-        true => Ok(Attempt::Again(failed(step, e))),
-        false => Err(failed(step, e)),
-    };
+    /// What was there before.
+    before: Option<Stat>,
+    /// No other process of this host creates it.
+    is_alone: bool,
+    /// What is there by now is what an attempt has left.
+    is_ours: bool,
+}
 
-    let before = look()?;
-    if mode == Mode::Create && before.is_some() && opened.is_none() {
-        return Err(already_exists(dest, same_error::exists()));
+impl Pass<'_> {
+    fn failed(&self, step: &'static str, e: io::Error) -> Failed {
+        Failed::ForGood(Error::new(step, self.dest, e))
     }
-    // What an earlier attempt of ours has made is ours to cut off.
-    let created = match mode == Mode::Create && opened.is_none() {
-        true => sys::create_new(dest),
-        false => sys::create_or_truncate(dest),
-    };
-    let file = match created {
-        Ok(file) => file,
-        Err(e) if mode == Mode::Create && is::exists(&e) => return Err(already_exists(dest, e)),
-        Err(e) if is::not_found(&e) => {
-            dirs::create_parents(engine, dest).map_err(|e| failed("create dir", e))?;
-            return Ok(Attempt::Again(failed("open file", e)));
-        }
-        Err(e) if is::ambiguous(&e) => {
-            // Nothing was there under both locks: an empty file is the one we asked for.
-            let made = before.is_none() && look()?.is_some_and(|now| now.size == 0);
-            if made {
-                opened.get_or_insert(Opened { before: None });
-            }
-            return Ok(Attempt::Again(failed("open file", e)));
-        }
-        Err(e) => return Err(failed("open file", e)),
-    };
-    let before_us = opened.get_or_insert(Opened { before }).before;
 
-    let mut at = 0;
-    while at < source.len {
-        let piece = source.piece(at)?;
-        let mut rest = &piece[..];
-        while !rest.is_empty() {
-            match sys::write_at(&file, dest, rest, at) {
-                Ok(written) => {
-                    rest = &rest[written..];
-                    at += written as u64;
-                }
-                Err(e) => return again("copy data to file", e),
+    fn judged(&self, step: &'static str, e: io::Error) -> Failed {
+        match is::stale(&e) || is::interrupted(&e) {
+            true => Failed::Passing(Error::new(step, self.dest, e)),
+            false => self.failed(step, e),
+        }
+    }
+
+    fn look(&self) -> Result<Option<Stat>, Failed> {
+        observe::look(self.engine, self.dest).map_err(|e| self.failed("access metadata for", e))
+    }
+
+    /// Opens the destination, empty.
+    fn open(&mut self) -> Result<File, Failed> {
+        let (engine, dest) = (self.engine, self.dest);
+        // A link's target, or what another name shows, is another object: only this name is to
+        // have the new bytes.
+        let shared = |s: &Stat| s.is_symlink || s.nlink > 1;
+        if !self.is_ours && self.before.as_ref().is_some_and(shared) {
+            publish::remove(engine, dest).map_err(|e| self.failed("delete file", e))?;
+            self.is_ours = true;
+        }
+        let exclusively = self.mode == Mode::Create && !self.is_ours;
+        let opened = match exclusively {
+            true => sys::create_new(dest),
+            false => sys::create_or_truncate(dest),
+        };
+        let e = match opened {
+            Ok(file) => {
+                self.is_ours = true;
+                return Ok(file);
+            }
+            Err(e) => e,
+        };
+        if is::exists(&e) && exclusively {
+            // Nothing was there a moment ago, under both locks: an empty file is the one that the
+            // first of two requests has made.
+            if !self.is_alone || self.look()?.is_none_or(|now| now.size > 0) {
+                return Err(Failed::ForGood(already_exists(dest, e)));
+            }
+            self.is_ours = true;
+            return Err(Failed::Passing(Error::new("open file", dest, e)));
+        }
+        if is::not_found(&e) {
+            dirs::create_parents(engine, dest).map_err(|e| self.failed("create dir", e))?;
+            return Err(Failed::Passing(Error::new("open file", dest, e)));
+        }
+        if is::denied(&e) && !self.is_ours && self.before.is_some() {
+            // One's own read-only file: a rename would have replaced it.
+            publish::remove(engine, dest).map_err(|_| self.failed("open file", e))?;
+            self.is_ours = true;
+            return self.open();
+        }
+        if is::ambiguous(&e) {
+            // It may have been made, or cut off.
+            self.is_ours |= self.look()? != self.before;
+            return Err(Failed::Passing(Error::new("open file", dest, e)));
+        }
+        Err(self.failed("open file", e))
+    }
+
+    fn make(&mut self, source: &mut Source<'_>) -> Result<Version, Failed> {
+        let file = self.open()?;
+        let (engine, dest) = (self.engine, self.dest);
+        if let Some(like) = source.like {
+            if let Err(e) = sys::copy_permissions(like, &file, false) {
+                tracing::debug!(path = %dest.display(), error = %e, "permissions were not copied");
             }
         }
-    }
-    if engine.fsync {
-        if let Err(e) = sys::sync(&file, dest) {
-            return again("sync data to disk for", e);
+        let mut at = 0;
+        while at < source.len {
+            let piece = source.piece(at).map_err(Failed::ForGood)?;
+            let mut rest = &piece[..];
+            while !rest.is_empty() {
+                let written = sys::write_at(&file, dest, rest, at)
+                    .map_err(|e| self.judged("copy data to file", e))?;
+                rest = &rest[written..];
+                at += written as u64;
+            }
         }
-    }
-    if let Err(e) = sys::close(file, dest) {
-        if is::data_loss(&e) || !is::ambiguous(&e) {
-            return Err(failed("close", e)
-                .hint("the file system may have lost data of this upload; nothing was published"));
+        if engine.fsync {
+            sys::sync(&file, dest).map_err(|e| self.judged("sync data to disk for", e))?;
         }
-        let arrived = engine
-            .open(dest.to_owned())
-            .and_then(|mut file| source.is_same_as(&mut file));
-        if !arrived.unwrap_or(false) {
-            return Ok(Attempt::Again(failed("close", e)));
+        if let Err(e) = sys::close(file, dest) {
+            if is::data_loss(&e) || !is::ambiguous(&e) {
+                return Err(Failed::ForGood(Error::new("close", dest, e).hint(
+                    "the file system may have lost data of this upload; nothing was published",
+                )));
+            }
+            let arrived = engine
+                .open(dest.to_owned())
+                .and_then(|mut file| source.is_same_as(&mut file));
+            if !arrived.unwrap_or(false) {
+                return Err(Failed::Passing(Error::new("close", dest, e)));
+            }
+            engine.resolved("close", dest, &e);
         }
-        engine.resolved("close", dest, &e);
-    }
-    let size = |stat: Option<Stat>| stat.map_or(0, |s| s.size);
-    let mut now = look()?;
-    if size(now) != source.len {
-        return Err(failed(
-            "complete",
-            io::Error::other(format!(
-                "{} bytes were written, the file system holds {}",
-                source.len,
-                size(now)
-            )),
-        ));
-    }
-    if let (Some(before), Some(stat)) = (before_us, now) {
-        if observe::make_distinct(engine, &place.mount, dest, &stat, &before).is_some() {
-            now = look()?;
+        let Some(now) = self.look()? else {
+            return Err(self.failed("find", same_error::not_found()));
+        };
+        if now.size != source.len {
+            let held = now.size;
+            return Err(self.failed(
+                "complete",
+                io::Error::other(format!(
+                    "{} bytes were written, the file system holds {held}",
+                    source.len
+                )),
+            ));
         }
+        let moved = self.before.and_then(|before| {
+            observe::make_distinct(engine, self.mount, dest, &now, &before, true)
+        });
+        Ok(self.mount.version(&moved.unwrap_or(now)))
     }
-    match now {
-        Some(now) => Ok(Attempt::Done(place.mount.version(&now))),
-        None => Err(failed("find", same_error::not_found())),
+
+    /// After the last attempt: a destination that is not what it was before is what this one has
+    /// left of it. Some mounts keep the old object until the new one is closed whole; that stays.
+    fn remove_partial(&self) {
+        let engine = self.engine.for_operation();
+        if !self.is_ours {
+            return;
+        }
+        match observe::look(&engine, self.dest) {
+            Ok(None) => return,
+            Ok(now) if now == self.before => return,
+            _ => {}
+        }
+        if let Err(e) = publish::remove(&engine, self.dest) {
+            tracing::warn!(
+                path = %self.dest.display(),
+                error = %e,
+                "an object that was not written to its end stays behind"
+            );
+        }
     }
 }
 
 fn already_exists(dest: &Path, e: io::Error) -> Error {
     Error::new("create", dest, e).kind_of(ErrorKind::AlreadyExists)
-}
-
-/// After a pass that failed: a destination that is not what it was before is what this pass has
-/// left of it. Some mounts keep the old object until the new one is closed whole; that one stays.
-fn remove_partial(engine: &Engine, dest: &Path, opened: Opened) {
-    let now = match observe::look(engine, dest) {
-        Ok(None) => return,
-        Ok(Some(now)) => Some(now),
-        Err(_) => None,
-    };
-    if now.is_some() && now == opened.before {
-        return;
-    }
-    if let Err(e) = crate::publish::remove(engine, dest) {
-        tracing::warn!(
-            path = %dest.display(),
-            error = %e,
-            "an object that was not written to its end stays behind"
-        );
-    }
 }

@@ -501,6 +501,7 @@ mod tests {
     fn age_of(modified: Option<u64>, changed: i64) -> Option<u64> {
         let stat = Stat {
             is_dir: false,
+            is_symlink: false,
             size: 1,
             modified: modified.map(at),
             changed: (changed, 0),

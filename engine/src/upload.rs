@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
 
@@ -222,9 +223,14 @@ impl Upload {
         }
         let (file, path) = self.shared.open_file()?;
         permit(&source, &file, &path, false);
-        if copied == len {
-            self.shared.state.lock().copied_from = Some(source);
+        let mut state = self.shared.state.lock();
+        if let Stage::Spooled(spool) = &state.stage {
+            spool.is_copy.store(true, Relaxed);
         }
+        if copied == len {
+            state.copied_from = Some(source);
+        }
+        drop(state);
         part.is_written();
         Ok(())
     }
@@ -605,6 +611,7 @@ impl Shared {
             let mut source = spool::Source {
                 len: size,
                 read: &mut |range| copied.read(range),
+                like: None,
             };
             let same = self
                 .engine

@@ -21,6 +21,8 @@ const STATX_BASIC_STATS: u32 = 0x7ff;
 const STATX_MNT_ID: u32 = 0x1000;
 /// Since Linux 6.8; the id is never used again.
 const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
+/// The kernel gives the best that it has.
+const MOUNT_IDS: u32 = STATX_MNT_ID | STATX_MNT_ID_UNIQUE;
 
 /// `struct statx` of linux/stat.h, as far as it is read here; the kernel writes 256 bytes.
 #[repr(C)]
@@ -62,11 +64,13 @@ const _: () = assert!(std::mem::offset_of!(Statx, dev_major) == 136);
 const _: () = assert!(std::mem::offset_of!(Statx, mount_id) == 144);
 
 impl Statx {
-    /// The id where it is never used again, else zero.
-    fn unique_mount_id(&self) -> u64 {
-        match self.mask & STATX_MNT_ID_UNIQUE {
-            0 => 0,
-            _ => self.mount_id,
+    fn dir(&self) -> DirStat {
+        let known = self.mask & (STATX_MNT_ID | STATX_MNT_ID_UNIQUE) != 0;
+        DirStat {
+            dev: libc::makedev(self.dev_major, self.dev_minor),
+            ino: self.ino,
+            mount_id: if known { self.mount_id } else { 0 },
+            is_unique: self.mask & STATX_MNT_ID_UNIQUE != 0,
         }
     }
 
@@ -76,6 +80,7 @@ impl Statx {
         Seen {
             stat: Stat {
                 is_dir: kind == libc::S_IFDIR,
+                is_symlink: false,
                 size: self.size,
                 modified: self.mtime.system_time(),
                 changed: (self.ctime.seconds, i64::from(self.ctime.nanos)),
@@ -84,11 +89,7 @@ impl Statx {
                 nlink: u64::from(self.nlink),
             },
             is_file: kind == libc::S_IFREG,
-            on: DirStat {
-                dev,
-                ino: self.ino,
-                mount_id: self.unique_mount_id(),
-            },
+            on: self.dir(),
         }
     }
 }
@@ -132,18 +133,15 @@ fn statx_at(at: RawFd, path: &CStr, flags: libc::c_int, mask: u32) -> io::Result
 
 /// One call gives the directory's identity and that of its mount.
 pub(in crate::sys) fn stat_dir(path: &Path) -> io::Result<DirStat> {
-    match statx(path, STATX_INO | STATX_MNT_ID_UNIQUE) {
-        Ok(s) => Ok(DirStat {
-            dev: libc::makedev(s.dev_major, s.dev_minor),
-            ino: s.ino,
-            mount_id: s.unique_mount_id(),
-        }),
+    match statx(path, STATX_INO | MOUNT_IDS) {
+        Ok(s) => Ok(s.dir()),
         Err(e) if is_no_statx(&e) => {
             let m = std::fs::metadata(path)?;
             Ok(DirStat {
                 dev: m.dev(),
                 ino: m.ino(),
                 mount_id: 0,
+                is_unique: false,
             })
         }
         Err(e) => Err(e),
@@ -156,7 +154,7 @@ fn is_no_statx(e: &io::Error) -> bool {
 }
 
 pub(in crate::sys) fn see_handle(file: &File) -> io::Result<Seen> {
-    let mask = STATX_BASIC_STATS | STATX_MNT_ID_UNIQUE;
+    let mask = STATX_BASIC_STATS | MOUNT_IDS;
     match statx_at(file.as_raw_fd(), c"", libc::AT_EMPTY_PATH, mask) {
         Ok(s) => Ok(s.seen()),
         Err(e) if is_no_statx(&e) => file.metadata().map(|m| seen(&m)),
@@ -165,7 +163,7 @@ pub(in crate::sys) fn see_handle(file: &File) -> io::Result<Seen> {
 }
 
 pub(in crate::sys) fn see(path: &Path) -> io::Result<Seen> {
-    match statx(path, STATX_BASIC_STATS | STATX_MNT_ID_UNIQUE) {
+    match statx(path, STATX_BASIC_STATS | MOUNT_IDS) {
         Ok(s) => Ok(s.seen()),
         Err(e) if is_no_statx(&e) => std::fs::metadata(path).map(|m| seen(&m)),
         Err(e) => Err(e),

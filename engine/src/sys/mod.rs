@@ -28,6 +28,8 @@ pub(crate) use platform::{is, same_error};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub(crate) is_dir: bool,
+    /// Never of a look that follows symlinks.
+    pub(crate) is_symlink: bool,
     pub(crate) size: u64,
     pub(crate) modified: Option<SystemTime>,
     /// Seconds and nanoseconds of the last change of the inode; zero where there is none.
@@ -47,6 +49,8 @@ pub(crate) struct DirStat {
     pub(crate) ino: u64,
     /// Tells apart two mounts that had one device number after each other; zero if unknown.
     pub(crate) mount_id: u64,
+    /// Whether that id is never used again.
+    pub(crate) is_unique: bool,
 }
 
 /// What the kernel says of a mount.

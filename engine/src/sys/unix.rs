@@ -172,6 +172,7 @@ pub(crate) mod same_error {
 pub(super) fn stat(m: &Metadata) -> Stat {
     Stat {
         is_dir: m.is_dir(),
+        is_symlink: m.is_symlink(),
         size: m.len(),
         modified: m.modified().ok(),
         changed: (m.ctime(), m.ctime_nsec()),
@@ -190,6 +191,7 @@ pub(super) fn seen(m: &Metadata) -> Seen {
             dev: m.dev(),
             ino: m.ino(),
             mount_id: 0,
+            is_unique: false,
         },
     }
 }
@@ -284,6 +286,7 @@ pub(super) fn stat_dir(path: &Path) -> io::Result<DirStat> {
         dev: m.dev(),
         ino: m.ino(),
         mount_id: 0,
+        is_unique: false,
     })
 }
 

@@ -140,6 +140,7 @@ pub(crate) mod same_error {
 pub(super) fn stat(m: &Metadata) -> Stat {
     Stat {
         is_dir: m.is_dir(),
+        is_symlink: m.is_symlink(),
         size: m.len(),
         modified: m.modified().ok(),
         changed: (0, 0),
@@ -157,6 +158,7 @@ fn seen(m: &Metadata) -> Seen {
             dev: 0,
             ino: 0,
             mount_id: 0,
+            is_unique: false,
         },
     }
 }
@@ -302,6 +304,7 @@ pub(super) fn stat_dir(path: &Path) -> io::Result<DirStat> {
         dev: hasher.finish() | 1,
         ino: 0,
         mount_id: 1,
+        is_unique: true,
     })
 }
 
