@@ -11,6 +11,7 @@ use std::vec;
 use crate::Engine;
 use crate::error::{Error, Result};
 use crate::mount::{self, Mount};
+use crate::observe;
 use crate::read::FileInfo;
 use crate::sys::{self, DirEntry, Kind, Seen, is};
 
@@ -128,7 +129,7 @@ impl Lister {
             Kind::Symlink => match self.follow(&path) {
                 Ok(seen) => Some(seen),
                 // It leads to nothing, or is gone.
-                Err(e) if is::absent(&e) => return Ok(None),
+                Err(e) if is::not_found(&e) || self.is_gone(&path) => return Ok(None),
                 Err(e) => return Err(Error::new("follow symlink", &path, e)),
             },
             _ => None,
@@ -138,6 +139,11 @@ impl Lister {
             self.next = Some(path.clone());
         }
         Ok(Some(Listed { path, is_dir, seen }))
+    }
+
+    /// With its directory, which may be a file by now.
+    fn is_gone(&self, path: &Path) -> bool {
+        matches!(observe::look(&self.engine.for_operation(), path), Ok(None))
     }
 
     fn follow(&self, path: &Path) -> io::Result<Seen> {

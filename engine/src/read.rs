@@ -45,13 +45,8 @@ impl Engine {
     /// Opens the file at `path`, symlinks followed, and looks at it: two calls. A directory opens
     /// too; see [`Reader::object`].
     pub fn open(&self, path: PathBuf) -> Result<Reader> {
-        let (file, seen) = self.for_operation().open_and_see(&path).map_err(|e| {
-            let kind = match is::not_found(&e) {
-                true => ErrorKind::NotFound,
-                false => ErrorKind::Other,
-            };
-            Error::new("open file", &path, e).kind_of(kind)
-        })?;
+        let opened = self.for_operation().open_and_see(&path);
+        let (file, seen) = opened.map_err(|e| failed_to_open(&path, e))?;
         Ok(Reader {
             engine: self.clone(),
             mount: mount::of(&path, &seen.on),
@@ -62,9 +57,9 @@ impl Engine {
     }
 
     /// All bytes of each of `ranges`, through one handle, if the file has them and nothing is in the
-    /// way: then not even a look at it is needed. `None` says to go by [`Engine::open`], which tells
-    /// what is the matter, or meets it.
-    pub fn read_at_once(&self, path: &Path, ranges: &[Range<u64>]) -> Option<Vec<Vec<u8>>> {
+    /// way: then not even a look at it is needed. `None` says to go by [`Engine::open`], which meets
+    /// what is in the way. An error is one that does not pass.
+    pub fn read_at_once(&self, path: &Path, ranges: &[Range<u64>]) -> Option<Result<Vec<Vec<u8>>>> {
         // More is not asked for before it is known to be there.
         const MOST: u64 = 1 << 30;
         let len = |range: &Range<u64>| range.end.checked_sub(range.start);
@@ -74,13 +69,28 @@ impl Engine {
         if total > MOST {
             return None;
         }
-        let file = sys::open_read(path).ok()?;
-        let read = |range: &Range<u64>| {
-            let mut bytes = vec![0; (range.end - range.start) as usize];
-            let filled = sys::read_at(&file, path, &mut bytes, range.start).ok()?;
-            (filled == bytes.len()).then_some(bytes)
+        let file = match sys::open_read(path) {
+            Ok(file) => file,
+            Err(e) if may_pass(&e, || is_native(path)) => return None,
+            Err(e) => return Some(Err(failed_to_open(path, e))),
         };
-        ranges.iter().map(read).collect()
+        let mut read = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            let mut bytes = vec![0; (range.end - range.start) as usize];
+            match sys::read_at(&file, path, &mut bytes, range.start) {
+                Ok(filled) if filled == bytes.len() => read.push(bytes),
+                Ok(_) => return None,
+                Err(e) => {
+                    let is_native = || is_native(path);
+                    let is_lost = is::stale(&e) || (is::not_found(&e) && !is_native());
+                    return match is_lost || may_pass(&e, is_native) {
+                        true => None,
+                        false => Some(Err(Error::new("read data from file", path, e))),
+                    };
+                }
+            }
+        }
+        Some(Ok(read))
     }
 
     fn open_and_see(&self, path: &Path) -> io::Result<(File, Seen)> {
@@ -135,6 +145,14 @@ impl Engine {
             "a handle of a file that is read went stale; it was opened anew"
         );
     }
+}
+
+fn failed_to_open(path: &Path, e: io::Error) -> Error {
+    let kind = match is::not_found(&e) {
+        true => ErrorKind::NotFound,
+        false => ErrorKind::Other,
+    };
+    Error::new("open file", path, e).kind_of(kind)
 }
 
 /// Whether the same question may have another answer. On a local disk EIO is the disk's.

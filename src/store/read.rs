@@ -71,7 +71,7 @@ impl LocalFileSystem {
             if beyond == Beyond::Refused && in_order {
                 let fetched = merged(&ranges);
                 if let Some(read) = engine.read_at_once(&path, &fetched) {
-                    return Ok(cut_out(&ranges, &fetched, read));
+                    return read.map(|read| cut_out(&ranges, &fetched, read));
                 }
             }
             let mut reader = engine.open(path)?;
