@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Float32Type, Int64Type};
-use arrow_array::{
+
+use crate::lance::arrow_array::cast::AsArray;
+use crate::lance::arrow_array::types::{Float32Type, Int64Type};
+use crate::lance::arrow_array::{
     ArrayRef, FixedSizeListArray, Int64Array, LargeBinaryArray, RecordBatch, StringArray,
 };
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use crate::lance::arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 const DIMENSIONS: usize = 8;
 

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
-use arrow_array::{RecordBatch, RecordBatchIterator, RecordBatchReader};
 use futures::TryStreamExt;
-use lancedb::Table;
-use lancedb::query::{ExecutableQuery, QueryBase, Select};
-use lancedb::table::{CompactionOptions, Duration, OptimizeAction};
 
-use crate::song::{self, Song, Summary};
+use super::song::{self, Song, Summary};
+use crate::lance;
+use crate::lance::arrow_array::{RecordBatch, RecordBatchIterator};
+use crate::lance::lancedb::Table;
+use crate::lance::lancedb::query::{ExecutableQuery, QueryBase, Select};
+use crate::lance::lancedb::table::{CompactionOptions, Duration, OptimizeAction};
 
 const NAME: &str = "songs";
 
@@ -20,7 +21,7 @@ pub struct Songs {
 impl Songs {
     /// Fails if there is such a table already.
     pub async fn create(database: &str) -> Result<Self> {
-        let db = lancedb::connect(database).execute().await?;
+        let db = lance::connect(database).await?;
         let names = db.table_names().execute().await?;
         if names.iter().any(|name| name == NAME) {
             bail!("{database} has a table `{NAME}` already: remove it, or choose another path");
@@ -34,7 +35,7 @@ impl Songs {
 
     /// Through a connection of its own, which remembers nothing.
     pub async fn open(database: &str) -> Result<Self> {
-        let db = lancedb::connect(database).execute().await?;
+        let db = lance::connect(database).await?;
         let table = db.open_table(NAME).execute().await?;
         Ok(Self { table })
     }
@@ -49,7 +50,10 @@ impl Songs {
         merge
             .when_matched_update_all(None)
             .when_not_matched_insert_all();
-        let result = merge.execute(Box::new(reader(songs)?)).await?;
+        let batch = song::to_batch(songs)?;
+        let schema = batch.schema();
+        let reader = RecordBatchIterator::new([Ok(batch)], schema);
+        let result = merge.execute(Box::new(reader)).await?;
         let found = (result.num_inserted_rows, result.num_updated_rows);
         let expected = (new as u64, (songs.len() - new) as u64);
         ensure!(
@@ -60,8 +64,7 @@ impl Songs {
     }
 
     pub async fn append(&self, songs: &[Song]) -> Result<()> {
-        self.table.add(reader(songs)?).execute().await?;
-        Ok(())
+        Ok(lance::append(&self.table, song::to_batch(songs)?).await?)
     }
 
     pub async fn delete(&self, predicate: &str) -> Result<()> {
@@ -145,24 +148,36 @@ impl Songs {
 
     /// Reads song `id` whole; it must be the `expected` one.
     pub async fn read(&self, id: i64, expected: &Summary) -> Result<()> {
-        let batches: Vec<RecordBatch> = self
-            .table
-            .query()
-            .only_if(format!("id = {id}"))
-            .execute()
-            .await?
-            .try_collect()
-            .await?;
-        let mut found = Vec::new();
-        for batch in &batches {
-            found.extend(song::summaries(batch)?);
-        }
+        let query = self.table.query().only_if(format!("id = {id}"));
+        let batches: Vec<RecordBatch> = query.execute().await?.try_collect().await?;
+        let found = summaries(&batches)?;
         ensure!(
-            found.len() == 1 && found[0] == *expected,
+            found.len() == 1 && found[0].1 == *expected,
             "song {id} is not what was written: {found:?}, not {expected:?}"
         );
         Ok(())
     }
+
+    /// Reads all songs at once; they must be those of `catalog`, each once.
+    pub async fn read_all(&self, catalog: &BTreeMap<i64, Summary>) -> Result<()> {
+        let batches: Vec<RecordBatch> = self.table.query().execute().await?.try_collect().await?;
+        let found = summaries(&batches)?;
+        let rows = found.len();
+        let found: BTreeMap<i64, Summary> = found.into_iter().collect();
+        ensure!(
+            rows == catalog.len() && found == *catalog,
+            "{rows} songs are not what was written: {found:?}, not {catalog:?}"
+        );
+        Ok(())
+    }
+}
+
+fn summaries(batches: &[RecordBatch]) -> Result<Vec<(i64, Summary)>> {
+    let mut found = Vec::new();
+    for batch in batches {
+        found.extend(song::ids(batch)?.into_iter().zip(song::summaries(batch)?));
+    }
+    Ok(found)
 }
 
 fn ids(batches: &[RecordBatch]) -> Result<Vec<i64>> {
@@ -171,10 +186,4 @@ fn ids(batches: &[RecordBatch]) -> Result<Vec<i64>> {
         found.extend(song::ids(batch)?);
     }
     Ok(found)
-}
-
-fn reader(songs: &[Song]) -> Result<impl RecordBatchReader + Send + 'static> {
-    let batch = song::to_batch(songs)?;
-    let schema = batch.schema();
-    Ok(RecordBatchIterator::new([Ok(batch)], schema))
 }

@@ -1,0 +1,16 @@
+//! LanceDB 0.38, on object_store 0.13.
+
+pub use lancedb_0_38 as lancedb;
+
+pub use lancedb::arrow::{arrow_array, arrow_schema};
+
+use arrow_array::RecordBatch;
+use lancedb::{Connection, Result, Table};
+
+pub async fn connect(database: &str) -> Result<Connection> {
+    lancedb::connect(database).execute().await
+}
+
+pub async fn append(table: &Table, batch: RecordBatch) -> Result<()> {
+    table.add(batch).execute().await.map(|_| ())
+}
