@@ -22,7 +22,9 @@ pub(crate) fn copy_data(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> 
     if mode == Mode::Create && matches!(observe::look(engine, to), Ok(Some(_))) {
         return Err(already_exists(to, same_error::exists()));
     }
-    upload_copy(engine, from, to)?.complete(mode).map(|_| ())
+    let upload = upload_copy(engine, from, to)?;
+    upload.learn_links();
+    upload.complete(mode).map(|_| ())
 }
 
 /// An upload to `to` of all that `from` holds.

@@ -536,10 +536,9 @@ fn stage_link(ends: &Ends<'_>, source: Option<&Stat>) -> Result<Option<Staging>>
         if look_at_source(engine, from, to)?.is_dir {
             return Err(failed(from, to, e));
         }
-        // EPERM may be this one file: another user's (proc_sys_fs(5), protected_hardlinks), or on a
-        // local disk one that is immutable (ioctl_iflags(2)).
-        let is_local = ends.to.mount.is_native();
-        if is::unsupported_link(&e) && !is_local && (is::no_such_call(&e) || sys::is_own(from)) {
+        // EPERM may be this one file: another user's (proc_sys_fs(5), protected_hardlinks), or one
+        // that is immutable (ioctl_iflags(2)). The copy's own file will tell.
+        if is::no_such_call(&e) {
             ends.to.mount.links.refused();
         }
         return Ok(None);

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::ledger::{Digest, Ledger, Ticket};
-use crate::mount::Mount;
+use crate::mount::{Known, Mount};
 use crate::observe;
 use crate::place::Place;
 use crate::publish::Around;
@@ -18,7 +18,7 @@ use crate::read::Reader;
 use crate::spool::Spool;
 use crate::staging::Staging;
 use crate::sys::{self, Stat, is, same_error};
-use crate::{Engine, Mode, Version, dirs, publish, spool};
+use crate::{Engine, Mode, Version, dirs, names, publish, spool};
 
 /// What is read at once where data is copied or read back.
 pub(crate) const COPY_BUFFER: usize = 1 << 20;
@@ -204,6 +204,29 @@ impl Upload {
         removed
             .map(|_| ())
             .map_err(|e| Error::new("delete file", state.stage.path(), e))
+    }
+
+    /// Whether the mount has hard links, if that is not known yet: asked of this upload's own file,
+    /// since what was refused of another may be that one's.
+    pub(crate) fn learn_links(&self) {
+        let state = self.shared.state.lock();
+        let links = &self.shared.mount.links;
+        let Stage::Beside(staging) = &state.stage else {
+            return;
+        };
+        if self.shared.mount.is_native() || links.known() != Known::Unknown {
+            return;
+        }
+        let linked_to = names::private_path(staging.dest());
+        match sys::link(staging.path(), &linked_to) {
+            Ok(()) => links.works(),
+            Err(e) if is::unsupported_link(&e) => return links.refused(),
+            Err(_) => {}
+        }
+        // It may be there after an error too.
+        if let Err(e) = publish::remove(&self.shared.engine.for_operation(), &linked_to) {
+            publish::warn_left_behind(&linked_to, &e);
+        }
     }
 
     /// Copies all of `source` as this upload's only part.

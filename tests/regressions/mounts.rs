@@ -35,8 +35,6 @@ async fn overwrites_stay_atomic_where_one_file_cannot_be_renamed() {
 async fn creates_go_on_where_one_file_cannot_be_linked() {
     let mount = QuirkFs::mount(Recipe::plain().no_rename_flags());
     let store = store(mount.path()).with_exclusive_create(Exclusion::OtherHosts);
-    let created = store.put_opts(&at("learn"), "x".into(), create()).await;
-    created.unwrap();
     store.put(&at("immutable"), "x".into()).await.unwrap();
     let refused = Fault::on(Op::Link).errno(libc::EPERM);
     mount.add_fault(refused.where_name(|name| name == "immutable"));

@@ -303,11 +303,6 @@ pub(crate) fn may_write_dir(path: &Path) -> bool {
     platform::may_write_dir(path)
 }
 
-/// Whether the file at `path` belongs to this process's user, or to whom it may be lent (root).
-pub(crate) fn is_own(path: &Path) -> bool {
-    platform::is_own(path)
-}
-
 /// The mount that the directory `path` lies on, or `None` where the system does not tell.
 pub(crate) fn mount_info(path: &Path, dir: &DirStat) -> Option<MountInfo> {
     platform::mount_info(path, dir)

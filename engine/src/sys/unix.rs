@@ -268,12 +268,6 @@ pub(super) fn with_owner(mut permissions: Permissions) -> Option<Permissions> {
     Some(permissions)
 }
 
-pub(super) fn is_own(path: &Path) -> bool {
-    // SAFETY: takes nothing and cannot fail.
-    let user = unsafe { libc::geteuid() };
-    user == 0 || std::fs::symlink_metadata(path).is_ok_and(|m| m.uid() == user)
-}
-
 #[cfg(not(target_os = "linux"))]
 pub(super) fn canonical_dir(path: &Path) -> io::Result<std::path::PathBuf> {
     std::fs::canonicalize(path)

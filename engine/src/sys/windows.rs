@@ -253,10 +253,6 @@ pub(super) fn with_owner(_permissions: Permissions) -> Option<Permissions> {
     None
 }
 
-pub(super) fn is_own(_path: &Path) -> bool {
-    true
-}
-
 #[link(name = "kernel32")]
 unsafe extern "system" {
     fn MoveFileExW(from: *const u16, to: *const u16, flags: u32) -> i32;
