@@ -28,6 +28,18 @@ use worker::Worker;
 const NOW: Duration = Duration::ZERO;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// What the files at these paths take on the disk.
+fn on_disk<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> u64 {
+    let sizes = paths.into_iter().map(|path| {
+        let m = fs::symlink_metadata(path).unwrap();
+        #[cfg(unix)]
+        return std::os::unix::fs::MetadataExt::blocks(&m) * 512;
+        #[cfg(not(unix))]
+        return m.len();
+    });
+    sizes.sum()
+}
+
 /// What was decided about each staging file, by its name.
 type Decided = Vec<(String, String)>;
 
@@ -58,6 +70,16 @@ fn write(path: impl AsRef<Path>, text: &str) {
     fs::write(path, text).unwrap();
 }
 
+#[cfg(unix)]
+fn is_link(path: &Path) -> bool {
+    std::os::unix::fs::MetadataExt::nlink(&fs::metadata(path).unwrap()) > 1
+}
+
+#[cfg(not(unix))]
+fn is_link(_path: &Path) -> bool {
+    false
+}
+
 fn modify(path: impl AsRef<Path>, time: SystemTime) {
     let file = fs::File::options().write(true).open(path).unwrap();
     file.set_modified(time).unwrap();
@@ -77,10 +99,13 @@ async fn what_a_killed_process_left_is_swept() {
 
             let swept = minors::$minor::sweep::sweep(&dir, DAY).await;
             assert_eq!((swept.removed, swept.young), (0, 4), "{swept:?}");
+            let left = files(&dir).into_iter();
+            let left = left.filter(|name| name.contains('#') && !is_link(&dir.join(name)));
+            let bytes = on_disk(left.map(|name| dir.join(name)));
             let swept = minors::$minor::sweep::sweep(&dir, NOW).await;
             assert_eq!((swept.found, swept.removed), (4, 4), "{swept:?}");
-            // Three uploads of four bytes; the copy was a link.
-            assert_eq!(swept.bytes_freed, 12, "{swept:?}");
+            // Three uploads; the copy was a link.
+            assert_eq!(swept.bytes_freed, bytes, "{swept:?}");
             assert_eq!(files(&dir), ["copy", "from"]);
             assert_eq!(fs::read(dir.join("copy")).unwrap(), b"old");
             assert_eq!(fs::read(dir.join("from")).unwrap(), b"data");
@@ -110,8 +135,9 @@ async fn what_upstreams_store_left_is_swept() {
     worker.kill();
     let (swept, _) = sweep(dir.path(), DAY);
     assert_eq!((swept.found, swept.young), (3, 3), "{swept:?}");
+    let bytes = on_disk(left().iter().map(|name| dir.path().join(name)));
     let (swept, _) = sweep(dir.path(), NOW);
-    assert_eq!((swept.removed, swept.bytes_freed), (3, 12), "{swept:?}");
+    assert_eq!((swept.removed, swept.bytes_freed), (3, bytes), "{swept:?}");
     assert_eq!(left(), [""; 0]);
 }
 
@@ -176,6 +202,22 @@ async fn upstreams_uploads_of_this_process_are_kept_and_finish() {
     assert_eq!(files(dir.path()), ["x"]);
 }
 
+/// Its first thread shows no descriptors any more.
+#[cfg(target_os = "linux")]
+#[test]
+fn uploads_of_a_process_whose_first_thread_has_ended_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let worker = Worker::start("headless", dir.path());
+    let stat = format!("/proc/{}/stat", worker.id());
+    while !fs::read_to_string(&stat).unwrap().contains(") Z ") {
+        std::thread::yield_now();
+    }
+    let (swept, decided) = sweep(dir.path(), NOW);
+    assert_eq!((swept.found, swept.in_use), (3, 3), "{decided:?}");
+    worker.kill();
+    assert_eq!(sweep(dir.path(), NOW).0.removed, 3);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_that_is_open_by_another_name_is_kept() {
@@ -223,8 +265,9 @@ fn a_file_that_took_the_name_after_a_lost_reply_is_kept() {
         }
         _ => Fault::none(),
     });
+    let bytes = on_disk([&path]);
     let (swept, _) = sweep(dir.path(), NOW);
-    assert_eq!((swept.removed, swept.bytes_freed), (1, 3), "{swept:?}");
+    assert_eq!((swept.removed, swept.bytes_freed), (1, bytes), "{swept:?}");
     assert_eq!(fs::read(&path).unwrap(), b"new data");
 }
 
@@ -236,16 +279,7 @@ fn all_else_stays() {
     write(outside.path().join("x#1"), "");
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    for name in [
-        "x",
-        "x#",
-        "x#a",
-        "x#1a",
-        "x#1#2",
-        "#",
-        "d#1/x",
-        "object_store_localfs#1",
-    ] {
+    for name in ["x", "x#", "x#a", "x#1a", "x#1#2", "#", "d#1/x"] {
         write(dir.join(name), "data");
     }
     #[cfg(unix)]
@@ -272,14 +306,93 @@ fn all_else_stays() {
     assert!(outside.path().join("x#1").exists());
 }
 
+/// The host's lock file is in the directories where it is kept, and nowhere else.
+#[test]
+fn what_an_upload_of_the_locks_name_left_is_swept() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path().join("object_store_localfs#1"), "data");
+    assert_eq!(sweep(dir.path(), NOW).0.removed, 1);
+    assert_eq!(files(dir.path()), [""; 0]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_symlink_in_a_directorys_stead_does_not_lead_out() {
+    let outside = tempfile::tempdir().unwrap();
+    let victim = outside.path().join("x#1");
+    let dir = tempfile::tempdir().unwrap();
+    let a = dir.path().canonicalize().unwrap().join("a");
+    let swap = || {
+        fs::rename(&a, a.with_file_name("b")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), &a).unwrap();
+    };
+    // Before it is read, while it is looked through, and after all is found.
+    for nth in [1, 2, u64::MAX] {
+        write(a.join("x#1"), "data");
+        // By every sign the same file.
+        fs::hard_link(a.join("x#1"), &victim).unwrap();
+        let mut looks = 0;
+        let options = SweepOptions::older_than(NOW);
+        let (swept, decided) = sweep_with(dir.path(), options, |event| {
+            match event {
+                SweepEvent::Looking { dir, .. } if *dir == a => {
+                    looks += 1;
+                    if looks == nth {
+                        swap();
+                    }
+                }
+                SweepEvent::Found { .. } if nth == u64::MAX => swap(),
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(victim.exists(), "{nth}: {decided:?}");
+        assert_eq!(swept.removed, 0, "{nth}: {decided:?}");
+        fs::remove_file(&a).unwrap();
+        fs::remove_dir_all(a.with_file_name("b")).unwrap();
+        fs::remove_file(&victim).unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_directory_that_is_swapped_before_the_unlink_does_not_lead_out() {
+    let outside = tempfile::tempdir().unwrap();
+    let victim = outside.path().join("x#1");
+    write(&victim, "other data");
+    let dir = tempfile::tempdir().unwrap();
+    let a = dir.path().canonicalize().unwrap().join("a");
+    write(a.join("x#1"), "data");
+    let (inner, out) = (a.clone(), outside.path().to_owned());
+    let looks = std::sync::atomic::AtomicU64::new(0);
+    let _injected = fault::inject(&a, move |call| {
+        let is_it = call.op == Op::Stat && call.path.ends_with("x#1");
+        // Found, looked at, and looked at once more to remove it.
+        if is_it && looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 2 {
+            let (a, out) = (inner.clone(), out.clone());
+            return Fault::none().then(move || {
+                fs::rename(&a, a.with_file_name("b")).unwrap();
+                std::os::unix::fs::symlink(out, &a).unwrap();
+            });
+        }
+        Fault::none()
+    });
+    let (swept, decided) = sweep(dir.path(), NOW);
+    assert!(a.is_symlink() && victim.exists(), "{decided:?}");
+    // What was looked at, where it is now.
+    assert!(!a.with_file_name("b").join("x#1").exists());
+    assert_eq!(swept.removed, 1, "{decided:?}");
+}
+
 #[test]
 fn a_dry_run_removes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path().join("a/x#1"), "data");
     write(dir.path().join("a/x#2"), "data");
     let options = SweepOptions::older_than(NOW).with_dry_run(true);
+    let bytes = on_disk(["a/x#1", "a/x#2"].map(|name| dir.path().join(name)));
     let (swept, decided) = sweep_with(dir.path(), options, |_| ControlFlow::Continue(()));
-    assert_eq!((swept.removed, swept.bytes_freed), (2, 8), "{swept:?}");
+    assert_eq!((swept.removed, swept.bytes_freed), (2, bytes), "{swept:?}");
     assert_eq!(decided.len(), 2);
     assert_eq!(files(dir.path()), ["a/x#1", "a/x#2"]);
 }
@@ -317,12 +430,38 @@ fn a_link_of_an_old_object_is_as_young_as_the_link() {
 }
 
 #[test]
-fn data_without_another_name_is_counted_once() {
+fn data_without_another_name_is_counted_once_by_a_dry_run_too() {
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path().join("y#1"), "data");
-    fs::hard_link(dir.path().join("y#1"), dir.path().join("y#2")).unwrap();
+    write(dir.path().join("y#1"), &"x".repeat(10_000));
+    for name in ["y#2", "y#3"] {
+        fs::hard_link(dir.path().join("y#1"), dir.path().join(name)).unwrap();
+    }
+    let bytes = on_disk([dir.path().join("y#1")]);
+    assert!(bytes > 0);
+    for dry_run in [true, false] {
+        let options = SweepOptions::older_than(NOW).with_dry_run(dry_run);
+        let mut links = Vec::new();
+        let (swept, _) = sweep_with(dir.path(), options, |event| {
+            if let SweepEvent::Decided { file, .. } = event {
+                links.push(file.has_other_names);
+            }
+            ControlFlow::Continue(())
+        });
+        assert_eq!((swept.removed, swept.bytes_freed), (3, bytes), "{swept:?}");
+        assert_eq!(links, [true, true, false]);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn holes_are_not_freed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x#1");
+    fs::File::create(&path).unwrap().set_len(1 << 30).unwrap();
+    let bytes = on_disk([&path]);
+    assert!(bytes < 1 << 30);
     let (swept, _) = sweep(dir.path(), NOW);
-    assert_eq!((swept.removed, swept.bytes_freed), (2, 4), "{swept:?}");
+    assert_eq!((swept.removed, swept.bytes_freed), (1, bytes), "{swept:?}");
 }
 
 #[test]
@@ -373,7 +512,7 @@ fn stale_handles_and_lost_replies_are_met() {
         let nth = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         match call.op {
             Op::Unlink => Fault::after_effect(libc::EIO),
-            _ if nth % 3 == 0 => Fault::before_effect(libc::ESTALE),
+            _ if nth % 4 == 0 => Fault::before_effect(libc::ESTALE),
             _ => Fault::none(),
         }
     });
@@ -402,6 +541,84 @@ fn it_stops_between_two_files() {
     assert!(swept.stopped);
     assert_eq!((swept.removed, decided.len()), (0, 0));
     assert!(!sweep(dir.path(), DAY).0.stopped);
+}
+
+/// Every event but the last is heeded at once.
+#[test]
+fn it_stops_between_two_looks() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a#1", "b#1", "c#1", "d/e#1", "f/g#1"] {
+        write(dir.path().join(name), "data");
+    }
+    let stat_fails = |call: &fault::Call<'_>| match call.op {
+        Op::Stat if call.path.ends_with("b#1") => Fault::before_effect(libc::EACCES),
+        _ => Fault::none(),
+    };
+    let _injected = fault::inject(dir.path(), stat_fails);
+    let options = SweepOptions::older_than(NOW).with_dry_run(true);
+    let mut all = 0;
+    sweep_with(dir.path(), options, |_| {
+        all += 1;
+        ControlFlow::Continue(())
+    });
+    // Three directories and seven looks in them, one that failed, the total, four decisions.
+    assert_eq!(all, 3 + 7 + 1 + 1 + 4);
+    for stop_at in 1..=all {
+        let mut events = 0;
+        let (swept, _) = sweep_with(dir.path(), options, |_| {
+            events += 1;
+            match events < stop_at {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        });
+        assert_eq!((swept.stopped, events), (true, stop_at));
+    }
+}
+
+#[test]
+fn it_stops_while_a_large_directory_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    for n in 0..1000 {
+        write(dir.path().join(n.to_string()), "");
+    }
+    let mut events = 0;
+    sweep_with(dir.path(), SweepOptions::older_than(NOW), |_| {
+        events += 1;
+        ControlFlow::Continue(())
+    });
+    assert_eq!(events, 1 + 3 + 1);
+    let mut events = 0;
+    let (swept, _) = sweep_with(dir.path(), SweepOptions::older_than(NOW), |_| {
+        events += 1;
+        match events {
+            1 => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    });
+    assert_eq!((swept.stopped, events), (true, 2));
+}
+
+#[test]
+fn it_stops_where_one_has_vanished() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a#1", "b#1"] {
+        write(dir.path().join(name), "data");
+    }
+    let options = SweepOptions::older_than(NOW);
+    let (swept, decided) = sweep_with(dir.path(), options, |event| match event {
+        SweepEvent::Found { .. } => {
+            fs::remove_file(dir.path().join("a#1")).unwrap();
+            ControlFlow::Continue(())
+        }
+        SweepEvent::Vanished { path } => {
+            assert!(path.ends_with("a#1"));
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    assert_eq!((swept.stopped, swept.vanished), (true, 1), "{decided:?}");
+    assert_eq!(files(dir.path()), ["b#1"]);
 }
 
 #[test]

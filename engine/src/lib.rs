@@ -222,7 +222,7 @@ impl Engine {
 
     /// Finds the staging files below the directory `root` that a crash left, those of upstream
     /// included, and removes those that are old enough and not in use. `progress` is told each
-    /// step, and stops the sweep between two files with [`ControlFlow::Break`].
+    /// step, and stops the sweep between two looks with [`ControlFlow::Break`].
     ///
     /// In use are, however old: what a process of this host makes with this crate, which the names
     /// tell (in another pid namespace, such as a container's, they do not); and on Linux what any

@@ -4,17 +4,19 @@
 //! decided. So whoever had one open when it was found, and still has, is seen; and what is another
 //! file by then than the one that was found stays.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::Engine;
 use crate::error::{Error, Result};
 use crate::names::{self, Owner};
+use crate::sys::dir::{Dir, Entry, For, Listed};
 use crate::sys::{self, Stat, is, process};
-use crate::{Engine, observe};
 
 /// What [`Engine::sweep`] removes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +53,8 @@ pub struct Swept {
     pub found: u64,
     /// Staging files that were removed; in a dry run, that would be.
     pub removed: u64,
-    /// Bytes of those that had no other name: what a hard link was removed of is there still.
+    /// Bytes on the disk of those that had no other name: what a hard link was removed of is there
+    /// still. Holes are none. In a dry run as it would be.
     pub bytes_freed: u64,
     /// Kept: a process of this host is using them.
     pub in_use: u64,
@@ -81,7 +84,8 @@ pub struct StagingFile {
     pub size: u64,
     /// How long ago it was last changed; `None` if that is in the future, or not told.
     pub age: Option<Duration>,
-    /// Whether the same data has another name: removing this one frees nothing.
+    /// Whether the same data has another name that stays for now: removing this one frees nothing.
+    /// In a dry run, names that would have been removed before it do not count.
     pub has_other_names: bool,
 }
 
@@ -125,7 +129,8 @@ impl fmt::Display for Use {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SweepEvent<'a> {
-    /// This directory is looked at; so many staging files were found before.
+    /// This directory is looked at; so many staging files were found before. Told again for each
+    /// look in it, so that a sweep can be stopped there.
     Looking {
         /// The directory.
         dir: &'a Path,
@@ -149,6 +154,11 @@ pub enum SweepEvent<'a> {
         /// Staging files.
         total: u64,
     },
+    /// One was gone by itself when it was to be decided.
+    Vanished {
+        /// What it was.
+        path: &'a Path,
+    },
     /// One was decided.
     Decided {
         /// Which.
@@ -158,21 +168,27 @@ pub enum SweepEvent<'a> {
     },
 }
 
-/// The advisory lock that processes of one host share. Its name is hidden as a staging file's, and
-/// it is never one.
+/// The advisory lock that processes of one host share, where [`sys::is_host_lock_dir`] holds. Its
+/// name is hidden as a staging file's, and there it is never one.
 pub(crate) const HOST_LOCK: &str = "object_store_localfs#1";
 
 /// A staging file, as it was when it was found.
 struct Found {
     path: PathBuf,
-    stat: Stat,
+    seen: Entry,
+}
+
+impl Found {
+    fn id(&self) -> (u64, u64) {
+        (self.seen.stat.dev, self.seen.stat.ino)
+    }
 }
 
 /// What a directory holds, as far as a sweep wants to know.
 #[derive(Default)]
-struct Entries {
-    dirs: Vec<PathBuf>,
-    staging: Vec<PathBuf>,
+struct Listing {
+    dirs: Vec<OsString>,
+    staging: Vec<OsString>,
 }
 
 type Progress<'a> = dyn FnMut(SweepEvent<'_>) -> ControlFlow<()> + 'a;
@@ -183,113 +199,228 @@ pub(crate) fn sweep(
     options: SweepOptions,
     progress: &mut Progress<'_>,
 ) -> Result<Swept> {
-    let root = sys::canonical_dir(root).map_err(|e| Error::new("look at", root, e))?;
-    let mut swept = Swept::default();
-    let found = find(engine, &root, &mut swept, progress)?;
-    let done = match &found {
-        Some(found) => decide_all(engine, found, options, &mut swept, progress),
-        None => ControlFlow::Break(()),
+    let path = sys::canonical_dir(root).map_err(|e| Error::new("look at", root, e))?;
+    let look_at = |e| Error::new("look at", &path, e);
+    let open = || Dir::open(&path, For::Entries);
+    let engine_now = engine.for_operation();
+    let root = engine_now.retrying("look at", &path, open);
+    let root = root.map_err(look_at)?;
+    let stat = engine_now.retrying("look at", &path, || root.stat());
+    let device = stat.map_err(look_at)?.stat.dev;
+    let mut walk = Walk {
+        engine,
+        root: &root,
+        device,
+        found: Vec::new(),
+        to_read: vec![path.clone()],
+        swept: Swept::default(),
+        progress: &mut *progress,
     };
+    let mut done = walk.find()?;
+    let Walk {
+        mut found,
+        mut swept,
+        ..
+    } = walk;
+    if done.is_continue() {
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        let total = swept.found;
+        done = progress(SweepEvent::Found { total });
+    }
+    if done.is_continue() {
+        done = decide_all(engine, &root, &found, options, &mut swept, progress);
+    }
     swept.stopped = done.is_break();
     Ok(swept)
 }
 
-/// The staging files below `root`, or `None` if the search was stopped. Symlinks are not followed.
-fn find(
-    engine: &Engine,
-    root: &Path,
-    swept: &mut Swept,
-    progress: &mut Progress<'_>,
-) -> Result<Option<Vec<Found>>> {
-    let device = look(engine, root)
-        .map_err(|e| Error::new("look at", root, e))?
-        .map_or(0, |stat| stat.dev);
-    let mut found = Vec::new();
-    let mut to_read = vec![root.to_owned()];
-    while let Some(dir) = to_read.pop() {
-        let looking = SweepEvent::Looking {
-            dir: &dir,
-            found: swept.found,
-        };
-        if progress(looking).is_break() {
-            return Ok(None);
-        }
-        let mut unreadable = |step, path: &Path, e| {
-            let error = Error::new(step, path, e);
-            let _ = progress(SweepEvent::Unreadable {
-                path,
-                error: &error,
-            });
-            swept.failed.push(error.into());
-        };
-        let entries = match read(engine, &dir) {
-            Ok(entries) => entries,
-            Err(e) if dir == root => return Err(Error::new("list", root, e)),
-            Err(e) => {
-                unreadable("list", &dir, e);
-                continue;
-            }
-        };
-        for path in entries.staging {
-            match look(engine, &path) {
-                Ok(Some(stat)) => found.push(Found { path, stat }),
-                Ok(None) => {}
-                Err(e) => unreadable("look at", &path, e),
-            }
-        }
-        let mut elsewhere = Vec::new();
-        for path in entries.dirs {
-            match look(engine, &path) {
-                Ok(Some(stat)) if stat.dev == device => to_read.push(path),
-                Ok(Some(_)) => elsewhere.push(path),
-                Ok(None) => {}
-                Err(e) => unreadable("look at", &path, e),
-            }
-        }
-        for dir in elsewhere {
-            swept.other_file_systems += 1;
-            // Whoever wants to stop is asked with the next directory.
-            let _ = progress(SweepEvent::OtherFileSystem { dir: &dir });
-        }
-        swept.found = found.len() as u64;
-    }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    let total = swept.found;
-    Ok(match progress(SweepEvent::Found { total }) {
-        ControlFlow::Continue(()) => Some(found),
-        ControlFlow::Break(()) => None,
-    })
+/// The search for staging files. Symlinks are not followed.
+struct Walk<'a, 'p> {
+    engine: &'a Engine,
+    root: &'a Dir,
+    device: u64,
+    found: Vec<Found>,
+    to_read: Vec<PathBuf>,
+    swept: Swept,
+    progress: &'a mut Progress<'p>,
 }
 
-/// Reads a directory whole, so that a stale handle is met by reading it anew.
-fn read(engine: &Engine, dir: &Path) -> io::Result<Entries> {
-    let engine = engine.for_operation();
-    let read = engine.retrying("list", dir, || {
-        let mut entries = Entries::default();
-        for entry in std::fs::read_dir(dir)? {
-            let entry = entry?;
-            let kind = match entry.file_type() {
-                Ok(kind) => kind,
-                Err(e) if is::absent(&e) => continue,
-                Err(e) => return Err(e),
-            };
-            let name = entry.file_name();
-            if kind.is_dir() {
-                entries.dirs.push(entry.path());
-            } else if kind.is_file() && names::is_hidden(&name) && name != HOST_LOCK {
-                entries.staging.push(entry.path());
+impl Walk<'_, '_> {
+    fn find(&mut self) -> Result<ControlFlow<()>> {
+        while let Some(dir) = self.to_read.pop() {
+            if self.looking(&dir).is_break() || self.search(&dir)?.is_break() {
+                return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(entries)
-    });
-    match read {
-        Err(e) if is::absent(&e) => Ok(Entries::default()),
-        read => read,
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn looking(&mut self, dir: &Path) -> ControlFlow<()> {
+        let found = self.swept.found;
+        (self.progress)(SweepEvent::Looking { dir, found })
+    }
+
+    fn unreadable(&mut self, step: &'static str, path: &Path, e: io::Error) -> ControlFlow<()> {
+        let error = Error::new(step, path, e);
+        let go_on = (self.progress)(SweepEvent::Unreadable {
+            path,
+            error: &error,
+        });
+        self.swept.failed.push(error.into());
+        go_on
+    }
+
+    fn search(&mut self, path: &Path) -> Result<ControlFlow<()>> {
+        let mut place = Place::new(self.root, path, For::Listing);
+        let (own, listing) = match self.read(&mut place) {
+            Ok(Some(read)) => read,
+            Ok(None) => return Ok(ControlFlow::Break(())),
+            Err(e) if path == self.root.path() => return Err(Error::new("list", path, e)),
+            Err(e) if is::absent(&e) => return Ok(ControlFlow::Continue(())),
+            Err(e) => return Ok(self.unreadable("list", path, e)),
+        };
+        // It was looked at by its name before; what was opened by that name may be another.
+        if own.stat.dev != self.device {
+            return Ok(self.elsewhere(path));
+        }
+        Ok(self.look_at_all(&mut place, &own, listing))
+    }
+
+    fn elsewhere(&mut self, dir: &Path) -> ControlFlow<()> {
+        self.swept.other_file_systems += 1;
+        (self.progress)(SweepEvent::OtherFileSystem { dir })
+    }
+
+    fn look_at_all(
+        &mut self,
+        place: &mut Place<'_>,
+        own: &Entry,
+        listing: Listing,
+    ) -> ControlFlow<()> {
+        let engine = self.engine;
+        for name in listing.staging {
+            self.looking(place.path)?;
+            let path = place.path.join(&name);
+            match place.look(engine, &name) {
+                Ok(Some(seen)) if seen.is_file && !is_host_lock(own, &name) => {
+                    self.found.push(Found { path, seen });
+                    self.swept.found += 1;
+                }
+                Ok(_) => {}
+                Err(e) => self.unreadable("look at", &path, e)?,
+            }
+        }
+        for name in listing.dirs {
+            self.looking(place.path)?;
+            let path = place.path.join(&name);
+            match place.look(engine, &name) {
+                Ok(Some(seen)) if !seen.stat.is_dir => {}
+                Ok(Some(seen)) if seen.stat.dev == self.device => self.to_read.push(path),
+                Ok(Some(_)) => self.elsewhere(&path)?,
+                Ok(None) => {}
+                Err(e) => self.unreadable("look at", &path, e)?,
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Reads a directory whole, so that a stale handle is met by reading it anew. `None` if it was
+    /// stopped. What lies on another file system is not listed.
+    fn read(&mut self, place: &mut Place<'_>) -> io::Result<Option<(Entry, Listing)>> {
+        const ASK_EACH: usize = 256;
+        let engine = self.engine.for_operation();
+        let path = place.path;
+        engine.retrying("list", path, || {
+            place.dir = None;
+            let dir = place.open()?;
+            let own = dir.stat()?;
+            let mut listing = Listing::default();
+            if own.stat.dev != self.device {
+                return Ok(Some((own, listing)));
+            }
+            let mut listed = 0;
+            let mut go_on = ControlFlow::Continue(());
+            dir.list(&mut |name, kind| {
+                listed += 1;
+                let hidden = names::is_hidden(&name);
+                match kind {
+                    Listed::Dir => listing.dirs.push(name),
+                    Listed::File if hidden => listing.staging.push(name),
+                    // Whether it is a file is seen with the look at it.
+                    Listed::Unknown => {
+                        if hidden {
+                            listing.staging.push(name.clone());
+                        }
+                        listing.dirs.push(name);
+                    }
+                    _ => {}
+                }
+                if listed % ASK_EACH == 0 {
+                    go_on = self.looking(path);
+                }
+                go_on
+            })?;
+            Ok(go_on.is_continue().then_some((own, listing)))
+        })
+    }
+}
+
+/// Whether `name`, in the directory that is `dir`, is the lock file that processes of this host
+/// share. Elsewhere it is what an upload of such an object left.
+fn is_host_lock(dir: &Entry, name: &OsStr) -> bool {
+    name == HOST_LOCK && sys::is_host_lock_dir(&dir.stat)
+}
+
+/// A directory below the root, held open from the first look in it on: what is removed by a name
+/// is in the directory in which that name was looked at.
+struct Place<'a> {
+    root: &'a Dir,
+    path: &'a Path,
+    how: For,
+    dir: Option<Dir>,
+}
+
+impl<'a> Place<'a> {
+    fn new(root: &'a Dir, path: &'a Path, how: For) -> Self {
+        let dir = None;
+        Self {
+            root,
+            path,
+            how,
+            dir,
+        }
+    }
+
+    fn open(&mut self) -> io::Result<&Dir> {
+        let dir = match self.dir.take() {
+            Some(dir) => dir,
+            None => self.root.open_below(self.path, self.how)?,
+        };
+        Ok(self.dir.insert(dir))
+    }
+
+    /// What is at `name`, or `None` if nothing is. After a stale answer the directory is opened
+    /// anew.
+    fn look(&mut self, engine: &Engine, name: &OsStr) -> io::Result<Option<Entry>> {
+        let engine = engine.for_operation();
+        let seen = engine.retrying("look at", &self.path.join(name), || {
+            let seen = self.open().and_then(|dir| dir.look(name));
+            if seen.as_ref().is_err_and(is::stale) {
+                self.dir = None;
+            }
+            seen
+        });
+        match seen {
+            Ok(seen) => Ok(Some(seen)),
+            Err(e) if is::absent(&e) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 }
 
 fn decide_all(
     engine: &Engine,
+    root: &Dir,
     found: &[Found],
     options: SweepOptions,
     swept: &mut Swept,
@@ -297,20 +428,22 @@ fn decide_all(
 ) -> ControlFlow<()> {
     let mut judge = Judge {
         engine,
+        root,
         options,
         open: None,
-        lost_a_name: HashSet::new(),
+        names_gone: HashMap::new(),
     };
     for found in found {
-        let Some((file, verdict)) = judge.decide(found) else {
+        let Some((file, allocated, verdict)) = judge.decide(found) else {
             swept.vanished += 1;
+            progress(SweepEvent::Vanished { path: &found.path })?;
             continue;
         };
         match &verdict {
             Verdict::Removed => {
                 swept.removed += 1;
                 if !file.has_other_names {
-                    swept.bytes_freed += file.size;
+                    swept.bytes_freed += allocated;
                 }
             }
             Verdict::InUse(_) => swept.in_use += 1,
@@ -335,17 +468,20 @@ fn decide_all(
 
 struct Judge<'a> {
     engine: &'a Engine,
+    root: &'a Dir,
     options: SweepOptions,
     /// Collected when it is first asked for.
     open: Option<Open>,
-    /// Files that lost a name by this sweep, which moved their ctime.
-    lost_a_name: HashSet<(u64, u64)>,
+    /// How many names files lost by this sweep, which moved their ctime; in a dry run, would lose.
+    names_gone: HashMap<(u64, u64), u64>,
 }
 
 /// By whom files are open.
 struct Open {
     by_path: HashMap<PathBuf, u32>,
     by_id: HashMap<(u64, u64), u32>,
+    /// By device and file name.
+    by_name: HashMap<(u64, OsString), u32>,
     unseen: u64,
 }
 
@@ -353,8 +489,13 @@ impl Open {
     fn collect() -> Self {
         let process::OpenFiles { files, unseen } = process::open_files();
         let by_id = files.iter().filter_map(|file| Some((file.id?, file.pid)));
+        let by_name = files.iter().filter_map(|file| {
+            let name = file.path.file_name()?.to_owned();
+            Some(((file.id?.0, name), file.pid))
+        });
         Self {
             by_id: by_id.collect(),
+            by_name: by_name.collect(),
             by_path: files
                 .into_iter()
                 .map(|file| (file.path, file.pid))
@@ -363,49 +504,77 @@ impl Open {
         }
     }
 
-    /// By its path too: some mounts give a file a new inode number with each look.
-    fn in_process(&self, file: &Found) -> Option<u32> {
-        let id = (file.stat.dev, file.stat.ino);
-        let pid = self.by_path.get(&file.path).or(self.by_id.get(&id));
-        pid.copied()
+    /// By its path too: some mounts give a file a new inode number with each look. And there by its
+    /// name, since the path may be by another mount of the same; by no size, since it grows.
+    fn in_process(&self, engine: &Engine, file: &Found) -> Option<u32> {
+        let by_path = self.by_path.get(&file.path);
+        if let Some(pid) = by_path.or(self.by_id.get(&file.id())) {
+            return Some(*pid);
+        }
+        let name = file.path.file_name()?.to_owned();
+        let pid = self.by_name.get(&(file.seen.stat.dev, name))?;
+        let place = engine.for_operation().locate(&file.path);
+        match place.is_ok_and(|place| place.mount.is_native()) {
+            true => None,
+            false => Some(*pid),
+        }
     }
 }
 
 impl Judge<'_> {
-    /// Decides and, if it is to be so, removes. `None` if the file has vanished.
-    fn decide(&mut self, found: &Found) -> Option<(StagingFile, Verdict)> {
+    /// Decides and, if it is to be so, removes. Says besides what it takes on the disk. `None` if
+    /// the file has vanished.
+    fn decide(&mut self, found: &Found) -> Option<(StagingFile, u64, Verdict)> {
         let engine = &self.engine.for_operation();
-        let now = match look(engine, &found.path) {
+        let (dir, name) = found.path.parent().zip(found.path.file_name())?;
+        let mut place = Place::new(self.root, dir, For::Entries);
+        let now = match place.look(engine, name) {
             Ok(now) => now?,
             Err(e) => {
                 let e = Error::new("look at", &found.path, e);
-                return Some((describe(found, &found.stat), Verdict::Failed(e)));
+                let file = self.describe(found, &found.seen);
+                return Some((file, 0, Verdict::Failed(e)));
             }
         };
-        let file = describe(found, &now);
-        let verdict = match self.reason_to_stay(engine, found, &file, &now) {
+        let file = self.describe(found, &now);
+        let verdict = match self.reason_to_stay(engine, &mut place, found, &file, &now) {
             Some(reason) => reason,
             None if self.options.dry_run => Verdict::Removed,
-            None => match self.remove(engine, found) {
+            None => match self.remove(engine, &mut place, name, found) {
                 Ok(true) => Verdict::Removed,
                 Ok(false) => return None,
                 Err(e) => Verdict::Failed(Error::new("delete file", &found.path, e)),
             },
         };
         if matches!(verdict, Verdict::Removed) {
-            self.lost_a_name.insert((now.dev, now.ino));
+            *self.names_gone.entry(id(&now.stat)).or_default() += 1;
         }
-        Some((file, verdict))
+        Some((file, now.allocated, verdict))
+    }
+
+    fn describe(&self, found: &Found, now: &Entry) -> StagingFile {
+        let would_be_gone = match self.options.dry_run {
+            true => self.names_gone.get(&id(&now.stat)).copied().unwrap_or(0),
+            false => 0,
+        };
+        StagingFile {
+            path: found.path.clone(),
+            size: now.stat.size,
+            // Not by what it is now: if it lost another name by this sweep, its ctime has moved.
+            age: age(&found.seen.stat, SystemTime::now()),
+            has_other_names: now.stat.nlink.saturating_sub(would_be_gone) > 1,
+        }
     }
 
     fn reason_to_stay(
         &mut self,
         engine: &Engine,
+        place: &mut Place<'_>,
         found: &Found,
         file: &StagingFile,
-        now: &Stat,
+        now: &Entry,
     ) -> Option<Verdict> {
-        if !self.is_as_found(engine, found, now) {
+        if !self.is_as_found(engine, place, found, now) {
             return Some(Verdict::InUse(Use::Changed));
         }
         let owner = found.path.file_name().and_then(Owner::of);
@@ -416,42 +585,61 @@ impl Judge<'_> {
             return Some(Verdict::Young);
         }
         let open = self.open.get_or_insert_with(Open::collect);
-        let pid = open.in_process(found)?;
+        let pid = open.in_process(engine, found)?;
         Some(Verdict::InUse(Use::OpenIn(pid)))
     }
 
-    fn is_as_found(&self, engine: &Engine, found: &Found, now: &Stat) -> bool {
-        let was = &found.stat;
-        let id = (was.dev, was.ino);
-        let same = |a: &Stat, b: &Stat| {
-            let changed = a.changed == b.changed || self.lost_a_name.contains(&id);
-            changed && (a.dev, a.size, a.modified) == (b.dev, b.size, b.modified)
+    fn is_as_found(
+        &self,
+        engine: &Engine,
+        place: &mut Place<'_>,
+        found: &Found,
+        now: &Entry,
+    ) -> bool {
+        let was = &found.seen.stat;
+        let same = |a: &Stat, b: &Entry| {
+            let is_file = b.is_file;
+            let b = &b.stat;
+            let changed = a.changed == b.changed || self.names_gone.contains_key(&found.id());
+            is_file && changed && (a.dev, a.size, a.modified) == (b.dev, b.size, b.modified)
         };
-        if was.ino == now.ino || !same(was, now) {
+        if was.ino == now.stat.ino || !same(was, now) {
             return same(was, now);
         }
         // Alike, with another inode number. Either it is another file, or this mount gives a file
         // a new number with each look.
-        let again = look(engine, &found.path);
-        matches!(again, Ok(Some(again)) if again.ino != now.ino && same(was, &again))
+        let Some(name) = found.path.file_name() else {
+            return false;
+        };
+        let again = place.look(engine, name);
+        matches!(again, Ok(Some(again)) if again.stat.ino != now.stat.ino && same(was, &again))
     }
 
     /// Removes it if it is still what was found, and says whether it did. After an error that does
     /// not tell, it is looked at anew: the name may be another's by then.
-    fn remove(&self, engine: &Engine, found: &Found) -> io::Result<bool> {
-        let path = &found.path;
+    fn remove(
+        &self,
+        engine: &Engine,
+        place: &mut Place<'_>,
+        name: &OsStr,
+        found: &Found,
+    ) -> io::Result<bool> {
         let mut retry = engine.start_retry();
         let mut tried = false;
         loop {
-            match look(engine, path)? {
-                Some(now) if self.is_as_found(engine, found, &now) => {}
+            match place.look(engine, name)? {
+                Some(now) if self.is_as_found(engine, place, found, &now) => {}
                 _ => return Ok(tried),
             }
-            match sys::unlink(path) {
+            // Not opened anew in between: the look was in this one.
+            let Some(dir) = &place.dir else {
+                return Err(sys::same_error::stale());
+            };
+            match dir.unlink(name) {
                 Ok(()) => return Ok(true),
                 Err(e) if is::absent(&e) => return Ok(tried),
                 Err(e) if is::ambiguous(&e) && retry.again() => {
-                    engine.retried("remove", path, &e);
+                    engine.retried("remove", &found.path, &e);
                     tried = true;
                 }
                 Err(e) => return Err(e),
@@ -460,18 +648,8 @@ impl Judge<'_> {
     }
 }
 
-fn look(engine: &Engine, path: &Path) -> io::Result<Option<Stat>> {
-    observe::look(&engine.for_operation(), path)
-}
-
-fn describe(found: &Found, now: &Stat) -> StagingFile {
-    StagingFile {
-        path: found.path.clone(),
-        size: now.size,
-        // Not by what it is now: if it lost another name by this sweep, its ctime has moved.
-        age: age(&found.stat, SystemTime::now()),
-        has_other_names: now.nlink > 1,
-    }
+fn id(stat: &Stat) -> (u64, u64) {
+    (stat.dev, stat.ino)
 }
 
 /// By the later of mtime and ctime: a staging file that is a hard link has the mtime of its
@@ -519,6 +697,21 @@ mod tests {
         assert_eq!(age_of(Some(NOW - 500_000), NOW as i64 - 3), Some(3));
         assert_eq!(age_of(Some(NOW - 3), NOW as i64 - 500_000), Some(3));
         assert_eq!(age_of(Some(NOW), NOW as i64), Some(0));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_hosts_lock_file_is_it_where_it_is_kept() {
+        let is_it = |dir: &str, name: &str| {
+            let dir = Dir::open(Path::new(dir), For::Entries).unwrap();
+            is_host_lock(&dir.stat().unwrap(), OsStr::new(name))
+        };
+        assert!(is_it("/tmp", HOST_LOCK));
+        // The same directory by another path.
+        assert!(is_it("/proc/self/root/tmp", HOST_LOCK));
+        assert!(!is_it("/tmp", "object_store_localfs#2"));
+        assert!(!is_it("/", HOST_LOCK));
+        assert!(!is_it("/proc", HOST_LOCK));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::minors::files;
 use crate::quirkfs::{Fault, Mounted, Op, QuirkFs, Recipe};
 use crate::worker::Worker;
-use crate::{NOW, sweep, write};
+use crate::{NOW, on_disk, sweep, write};
 
 /// As a program of another process, which shares no cache with this one.
 fn sweeps_what_is_left_and_keeps_what_is_in_use(mount: &Mounted) {
@@ -41,6 +41,24 @@ fn what_upstream_writes_is_kept_where_inode_numbers_change() {
     worker.kill();
     let (swept, decided) = sweep(mount.path(), NOW);
     assert_eq!((swept.found, swept.removed), (3, 3), "{decided:?}");
+}
+
+/// By a path of which the writer's begins elsewhere, as a container's does.
+#[test]
+fn what_upstream_writes_by_another_path_is_kept_where_inode_numbers_change() {
+    let mount = QuirkFs::mount(Recipe::plain().inodes_change());
+    let elsewhere = tempfile::tempdir().unwrap();
+    let bound = Mount::at(
+        elsewhere.path(),
+        &["--bind", mount.path().to_str().unwrap()],
+    );
+    let worker = Worker::start("upstream", elsewhere.path());
+    let (swept, decided) = sweep(mount.path(), NOW);
+    assert_eq!((swept.found, swept.in_use), (3, 3), "{decided:?}");
+    worker.kill();
+    let (swept, decided) = sweep(mount.path(), NOW);
+    assert_eq!((swept.found, swept.removed), (3, 3), "{decided:?}");
+    drop(bound);
 }
 
 #[test]
@@ -80,6 +98,8 @@ fn what_cannot_be_removed_is_an_exit_status() {
     }
     let is_a = |name: &str| name == "a#1";
     mount.add_fault(Fault::on(Op::Unlink).errno(libc::EPERM).where_name(is_a));
+    let bytes = on_disk([mount.path().join("b#1")]);
+    let freed = indicatif::HumanBytes(bytes);
     let output = Command::new(env!("CARGO_BIN_EXE_localfs"))
         .args(["sweep", "--older-than", "0s"])
         .arg(mount.path())
@@ -91,7 +111,9 @@ fn what_cannot_be_removed_is_an_exit_status() {
         String::from_utf8(output.stderr).unwrap(),
     );
     assert!(
-        out.contains("2 found: 1 removed (4 B), 0 in use, 0 too young"),
+        out.contains(&format!(
+            "2 found: 1 removed ({freed}), 0 in use, 0 too young"
+        )),
         "{out}"
     );
     assert!(
@@ -107,7 +129,7 @@ fn another_file_system_is_not_entered() {
     let other = dir.path().join("other");
     write(dir.path().join("x#1"), "data");
     std::fs::create_dir(&other).unwrap();
-    let mounted = Tmpfs::on(&other);
+    let mounted = Mount::at(&other, &["-t", "tmpfs", "none"]);
     write(other.join("y#1"), "data");
     let (swept, _) = sweep(dir.path(), NOW);
     assert_eq!(
@@ -121,18 +143,18 @@ fn another_file_system_is_not_entered() {
     drop(mounted);
 }
 
-struct Tmpfs<'a>(&'a Path);
+struct Mount<'a>(&'a Path);
 
-impl<'a> Tmpfs<'a> {
-    fn on(dir: &'a Path) -> Self {
+impl<'a> Mount<'a> {
+    fn at(dir: &'a Path, what: &[&str]) -> Self {
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "none"]).arg(dir);
+        mount.args(what).arg(dir);
         assert!(mount.status().unwrap().success());
         Self(dir)
     }
 }
 
-impl Drop for Tmpfs<'_> {
+impl Drop for Mount<'_> {
     fn drop(&mut self) {
         assert!(
             Command::new("umount")

@@ -24,7 +24,7 @@ fn worker() {
                 std::fs::create_dir(&dir).unwrap();
                 match kind {
                     "ours" => std::mem::forget(minors::$minor::sweep::hold(&dir).await),
-                    "upstream" => {
+                    "upstream" | "headless" => {
                         std::mem::forget(minors::$minor::sweep::hold_upstreams(&dir).await);
                     }
                     _ => panic!("{kind}"),
@@ -33,8 +33,30 @@ fn worker() {
         }
         hold!(v0_12, v0_13, v0_14);
         println!("\nready");
+        #[cfg(target_os = "linux")]
+        if kind == "headless" {
+            end_first_thread();
+        }
         std::future::pending::<()>().await;
     });
+}
+
+/// Of this process, which goes on.
+#[cfg(target_os = "linux")]
+fn end_first_thread() {
+    extern "C" fn end(_signal: libc::c_int) {
+        // SAFETY: ends this thread alone (_exit(2)), which never comes back to what it borrowed.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    }
+    // SAFETY: the handler makes nothing but a system call; the first thread has the process's id.
+    unsafe {
+        libc::signal(
+            libc::SIGUSR1,
+            end as extern "C" fn(libc::c_int) as libc::sighandler_t,
+        );
+        let pid = libc::getpid();
+        libc::syscall(libc::SYS_tgkill, pid, pid, libc::SIGUSR1);
+    }
 }
 
 /// Killed when it is dropped.

@@ -306,6 +306,13 @@ const HOST_LOCK_FILE: &str = crate::sweep::HOST_LOCK;
 /// Not by TMPDIR: all processes must come to the same.
 const HOST_LOCK_DIRS: [&str; 2] = ["/dev/shm", "/tmp"];
 
+/// By its identity: it may be reached by another path.
+pub(in crate::sys) fn is_host_lock_dir(dir: &Stat) -> bool {
+    HOST_LOCK_DIRS
+        .iter()
+        .any(|path| std::fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (dir.dev, dir.ino)))
+}
+
 fn open_host_lock_file() -> io::Result<File> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for dir in HOST_LOCK_DIRS.map(Path::new) {

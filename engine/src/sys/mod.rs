@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use crate::fault::{Call, Op, around};
 
+pub(crate) mod dir;
 #[cfg(target_os = "linux")]
 mod linux;
 pub(crate) mod process;
@@ -339,6 +340,11 @@ pub(crate) fn lock_dir(path: &Path) -> io::Result<HeldLock> {
 /// does not tell.
 pub(crate) fn mounts_changed() -> bool {
     platform::mounts_changed()
+}
+
+/// Whether this host's lock file is in the directory that is `dir`.
+pub(crate) fn is_host_lock_dir(dir: &Stat) -> bool {
+    platform::is_host_lock_dir(dir)
 }
 
 /// The directory's path with no symlink in it.

@@ -15,8 +15,8 @@ use super::{DirStat, Seen, Stat};
 
 #[cfg(target_os = "linux")]
 pub(super) use super::linux::{
-    canonical_dir, clone_file, copy_in_kernel, create_unnamed, lock_on_host, mount_info,
-    mounts_changed, rename_exclusive, see, see_handle, stat_dir,
+    canonical_dir, clone_file, copy_in_kernel, create_unnamed, is_host_lock_dir, lock_on_host,
+    mount_info, mounts_changed, rename_exclusive, see, see_handle, stat_dir,
 };
 
 /// What an error number means to us.
@@ -391,6 +391,11 @@ pub(super) fn lock_dir(path: &Path) -> io::Result<Unlock> {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn lock_on_host(_byte: u64) -> io::Result<Unlock> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_host_lock_dir(_dir: &Stat) -> bool {
+    false
 }
 
 pub(super) fn set_modified(path: &Path, modified: SystemTime) -> io::Result<()> {

@@ -150,6 +150,10 @@ pub(super) fn stat(m: &Metadata) -> Stat {
     }
 }
 
+pub(super) fn is_host_lock_dir(_dir: &Stat) -> bool {
+    false
+}
+
 fn seen(m: &Metadata) -> Seen {
     Seen {
         stat: stat(m),

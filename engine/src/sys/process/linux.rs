@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{OpenFile, OpenFiles, Process, mark_of};
 use crate::names;
@@ -73,28 +73,50 @@ fn has_threads(pid: u32) -> bool {
 /// none of ours: one on a server that is away would not answer.
 pub(super) fn open_files() -> OpenFiles {
     let mut open = OpenFiles::default();
-    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    for pid in pids {
-        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+    for pid in numbers_in(Path::new("/proc")) {
+        if !see_process(pid, &mut open.files) {
             open.unseen += u64::from(Path::new(&format!("/proc/{pid}")).exists());
-            continue;
-        };
-        for descriptor in descriptors.flatten() {
-            let Ok(path) = fs::read_link(descriptor.path()) else {
-                continue;
-            };
-            if path.file_name().is_some_and(names::is_hidden) {
-                let id = fs::metadata(descriptor.path()).map(|m| (m.dev(), m.ino()));
-                open.files.push(OpenFile {
-                    pid,
-                    path,
-                    id: id.ok(),
-                });
-            }
         }
     }
     open
+}
+
+fn numbers_in(dir: &Path) -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Says whether it let us look. Once its first thread has ended, a process shows nothing itself,
+/// and its other threads do (proc(5), "/proc/pid/fd").
+fn see_process(pid: u32, files: &mut Vec<OpenFile>) -> bool {
+    let own = see_descriptors(pid, Path::new(&format!("/proc/{pid}/fd")), files);
+    if own.is_some_and(|n| n > 0) {
+        return true;
+    }
+    let tasks = PathBuf::from(format!("/proc/{pid}/task"));
+    let mut seen = own.is_some();
+    for thread in numbers_in(&tasks).filter(|thread| *thread != pid) {
+        let descriptors = tasks.join(format!("{thread}/fd"));
+        seen |= see_descriptors(pid, &descriptors, files).is_some();
+    }
+    seen
+}
+
+/// How many descriptors there are, or `None` if that is not told.
+fn see_descriptors(pid: u32, dir: &Path, files: &mut Vec<OpenFile>) -> Option<usize> {
+    let mut count = 0;
+    for descriptor in fs::read_dir(dir).ok()?.flatten() {
+        count += 1;
+        let Ok(path) = fs::read_link(descriptor.path()) else {
+            continue;
+        };
+        if path.file_name().is_some_and(names::is_hidden) {
+            let id = fs::metadata(descriptor.path()).map(|m| (m.dev(), m.ino()));
+            let id = id.ok();
+            files.push(OpenFile { pid, path, id });
+        }
+    }
+    Some(count)
 }
 
 #[cfg(test)]
