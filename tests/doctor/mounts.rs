@@ -242,6 +242,59 @@ fn a_mount_that_is_full_is_told() {
     assert_eq!(before, tree(disk.path()));
 }
 
+/// Of the smallest counts of files on, until the doctor has enough of them.
+#[test]
+fn a_mount_that_is_full_of_files_is_told() {
+    let disk = Disk::tmpfs();
+    let mut told = Vec::new();
+    for files in [2, 3, 5, 10, 20, 40, 100, 200] {
+        remount(&format!("nr_inodes={files}"), disk.path());
+        let report = Report::of(disk.path());
+        match report.0["problem"]["id"].as_str() {
+            None => assert_eq!(report.failing(), [""; 0], "{files}"),
+            Some(id) => {
+                assert_eq!(
+                    (report.status(), id),
+                    (2, "full"),
+                    "{files}: {:#}",
+                    report.0
+                );
+                told.push(files);
+            }
+        }
+        assert_eq!(std::fs::read_dir(disk.path()).unwrap().count(), 0);
+    }
+    assert_eq!(told, [2, 3, 5, 10, 20, 40]);
+}
+
+#[test]
+fn renames_that_fail_are_no_lack_of_renames() {
+    let report = examine(Recipe::plain().fault(Fault::on(Op::Rename).errno(libc::EIO)));
+    assert_eq!(report.answer("rename"), "unknown");
+    assert!(report.evidence("rename").starts_with("rename: EIO"));
+    report.finds("rename_fails", "broken");
+    assert_eq!(report.by("put_overwrite"), "rename");
+    assert!(!report.0["findings"].to_string().contains("no_rename"));
+    assert_eq!(report.status(), 2);
+}
+
+/// What cannot be removed is not made over and over.
+#[test]
+fn a_directory_that_is_append_only_is_told() {
+    let disk = Disk::ext4();
+    let dir = disk.path().join("dir");
+    std::fs::create_dir(&dir).unwrap();
+    let chattr = |flag| Command::new("chattr").arg(flag).arg(&dir).status().unwrap();
+    assert!(chattr("+a").success());
+    let report = Report::of(&dir);
+    assert!(chattr("-a").success());
+    assert_eq!((report.status(), report.problem()), (2, "not_permitted"));
+    let left = crate::run::folders(&dir);
+    assert_eq!(left.len(), 1);
+    let why = report.0["problem"]["why"].as_str().unwrap();
+    assert!(why.contains(left[0].to_str().unwrap()), "{why}");
+}
+
 #[test]
 fn a_mount_whose_server_is_gone_is_told() {
     let mount = QuirkFs::mount(Recipe::plain());

@@ -10,6 +10,7 @@ const NAMES: &[(Errno, &str)] = &[
     (Errno::AGAIN, "EAGAIN"),
     (Errno::BADF, "EBADF"),
     (Errno::BUSY, "EBUSY"),
+    (Errno::CONNABORTED, "ECONNABORTED"),
     (Errno::CONNREFUSED, "ECONNREFUSED"),
     (Errno::DQUOT, "EDQUOT"),
     (Errno::EXIST, "EEXIST"),
@@ -93,6 +94,14 @@ pub(super) fn tells_of_passing(evidence: &str) -> bool {
         .any(|name| evidence.contains(&format!("{name} (")))
 }
 
+/// Whether what was [`told`], or what a store said in std's words, is that nothing more fits.
+pub(super) fn tells_of_no_room(evidence: &str) -> bool {
+    [Errno::NOSPC, Errno::DQUOT].iter().any(|errno| {
+        let error = io::Error::from(*errno);
+        evidence.contains(&told(&error)) || evidence.contains(&error.to_string())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,5 +140,15 @@ mod tests {
             assert_eq!(passes(&error), does);
             assert_eq!(tells_of_passing(&format!("link: {}", told(&error))), does);
         }
+    }
+
+    #[test]
+    fn what_is_full_is_seen_in_what_was_told() {
+        let error = |code| io::Error::from_raw_os_error(code);
+        for code in [libc::ENOSPC, libc::EDQUOT] {
+            assert!(tells_of_no_room(&format!("mkdir: {}", told(&error(code)))));
+            assert!(tells_of_no_room(&format!("cannot write: {}", error(code))));
+        }
+        assert!(!tells_of_no_room(&told(&error(libc::EIO))));
     }
 }

@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use super::probe::{Answer, Capability};
 use super::stores::{self, Operation, Row};
-use crate::error::{Error, Result};
 
 /// What the mount is.
 #[derive(Debug, Default, Serialize)]
@@ -26,11 +25,10 @@ pub(super) struct Mount {
 }
 
 /// What a store of `dir` knows of its mount, by what was done there so far; nothing is written.
-pub(super) fn of(dir: &Path) -> Result<MountFacts> {
-    let unknown = |e: &dyn std::fmt::Display| Error::new("cannot tell what is mounted").why(e);
-    let store = LocalFileSystem::new_with_prefix(dir).map_err(|e| unknown(&e))?;
+pub(super) fn of(dir: &Path) -> Result<MountFacts, String> {
+    let store = LocalFileSystem::new_with_prefix(dir).map_err(|e| e.to_string())?;
     let facts = stores::block_on(store.mount_facts())?;
-    facts.map_err(|e| unknown(&e))
+    facts.map_err(|e| e.to_string())
 }
 
 impl From<&MountFacts> for Mount {
@@ -61,7 +59,13 @@ pub(super) fn tell_rungs(rows: &mut [Row], facts: &MountFacts, capabilities: &[C
         Known::Unknown => can(id),
         known => known == Known::Yes,
     };
-    let renames = has(facts.rename, "rename");
+    // That an error stands in the way of renames does not have the store do without.
+    let renames = match facts.rename {
+        Known::Unknown => !capabilities
+            .iter()
+            .any(|it| it.id == "rename" && it.answer == Answer::No),
+        known => known == Known::Yes,
+    };
     let links = has(facts.hard_links, "hard_links");
     let data = if can("reflink") {
         "reflink"

@@ -1,9 +1,13 @@
 //! What is worth knowing of a mount, what it means for a store, and what to do about it.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::advice;
-use super::probe::Answer;
+use super::errno;
+use super::pace::TOO_SLOW;
+use super::probe::{Answer, Capability};
 use super::report::Report;
 use super::stores::{Operation, Outcome, Row};
 use super::text;
@@ -44,12 +48,14 @@ struct Findings<'a> {
 }
 
 /// All of them.
-pub(super) fn of(report: &Report) -> Vec<Finding> {
+pub(super) fn of(report: &Report, whole: Duration) -> Vec<Finding> {
     let mut findings = Findings {
         of: report,
         found: Vec::new(),
     };
     findings.ours();
+    findings.too_slow(whole);
+    findings.not_tried();
     findings.names();
     findings.attributes();
     findings.contents();
@@ -89,7 +95,8 @@ impl Findings<'_> {
     fn ours(&mut self) {
         for row in &self.of.operations {
             let level = match row.this.outcome {
-                Outcome::Holds => continue,
+                // The second is told for all at once.
+                Outcome::Holds | Outcome::NotTried => continue,
                 Outcome::WrongETag | Outcome::LeavesAFile => Level::Weaker,
                 _ => Level::Broken,
             };
@@ -110,7 +117,68 @@ impl Findings<'_> {
         }
     }
 
+    /// What there was no time for.
+    fn too_slow(&mut self, whole: Duration) {
+        let asked = self.of.capabilities.iter();
+        let asked = asked.filter(|it| it.evidence == TOO_SLOW).count();
+        let rows = self.of.operations.iter();
+        let tried = rows
+            .filter(|row| {
+                let mut verdicts = row.verdicts().into_iter();
+                verdicts.any(|(_, it)| it.why.as_deref() == Some(TOO_SLOW))
+            })
+            .count();
+        let timed = self.of.latencies.iter();
+        let timed = timed
+            .filter(|it| it.error.as_deref() == Some(TOO_SLOW))
+            .count();
+        if asked + tried + timed > 0 {
+            let whole = humantime::format_duration(whole);
+            self.add(
+                "too_slow",
+                Level::Weaker,
+                format!(
+                    "Calls are too slow for all to be tried within {whole}. Of {} capabilities \
+                     {asked} were not, of {} operations {tried} not by all stores, of {} times \
+                     {timed}.",
+                    self.of.capabilities.len(),
+                    self.of.operations.len(),
+                    self.of.latencies.len(),
+                ),
+                "Give it more time: `--within 10m`.",
+            );
+        }
+    }
+
+    /// What the doctor could not prepare, or not see.
+    fn not_tried(&mut self) {
+        for row in &self.of.operations {
+            let why = row.this.why.as_deref().unwrap_or_default();
+            if row.this.outcome == Outcome::NotTried && why != TOO_SLOW {
+                self.add(
+                    "not_tried",
+                    Level::Weaker,
+                    format!("{} was not tried: {why}.", row.operation.name()),
+                    "See what the system said.",
+                );
+            }
+        }
+    }
+
     fn names(&mut self) {
+        let rename = self.of.capability("rename");
+        if let Some(rename) = rename.filter(|it| it.answer == Answer::Unknown && it.tries > 0) {
+            self.add(
+                "rename_fails",
+                Level::Broken,
+                format!(
+                    "Renames fail, though the mount does not say that it has none: {}.",
+                    rename.evidence
+                ),
+                "See what the system said, and whether the server or the FUSE program of the mount \
+                 is well.",
+            );
+        }
         if self.lacks("rename") {
             self.add(
                 "no_rename",
@@ -121,7 +189,8 @@ impl Findings<'_> {
                  object.",
                 "Write each object once, under a name of its own, as tables of Lance, Delta Lake \
                  and Iceberg do. `with_spool_dir` says where to spool: it needs room for the \
-                 objects that are written at one time.",
+                 objects that are written at one time. By default it is the system's temporary \
+                 directory, and the doctor's trials were spooled there too.",
             );
         } else {
             self.exclusive_creation();
@@ -222,7 +291,7 @@ impl Findings<'_> {
     /// Whether this crate fails at it.
     fn fails(&self, operation: Operation) -> bool {
         let mut rows = self.of.operations.iter();
-        rows.any(|row| row.operation == operation && row.this.outcome != Outcome::Holds)
+        rows.any(|row| row.operation == operation && row.this.outcome > Outcome::NotTried)
     }
 
     fn attributes(&mut self) {
@@ -301,7 +370,28 @@ impl Findings<'_> {
     }
 
     fn unsteady(&mut self) {
-        let tried_again = self.of.capabilities.iter().filter(|it| it.tries > 1);
+        let still_fails = |it: &&Capability| {
+            it.answer == Answer::Unknown && errno::tells_of_passing(&it.evidence)
+        };
+        let failing: Vec<_> = self.of.capabilities.iter().filter(still_fails).collect();
+        if !failing.is_empty() {
+            let failing: Vec<_> = failing
+                .iter()
+                .map(|it| format!("{}: {}", it.name, it.evidence))
+                .collect();
+            self.add(
+                "errors",
+                Level::Weaker,
+                format!(
+                    "Calls fail each time, with errors that should pass; whether the mount can do \
+                     this is not known: {}.",
+                    failing.join("; ")
+                ),
+                "See whether the disk, the server or the FUSE program of the mount is well.",
+            );
+        }
+        let tried_again = self.of.capabilities.iter();
+        let tried_again = tried_again.filter(|it| it.tries > 1 && !still_fails(it));
         let names: Vec<_> = tried_again.map(|it| it.name).collect();
         if !names.is_empty() {
             self.add(
@@ -398,7 +488,7 @@ fn complaints(rows: &[Row], minor: usize) -> String {
     let mut by_outcome: Vec<(Outcome, Vec<&str>)> = Vec::new();
     for row in rows {
         let outcome = row.verdicts()[minor].1.outcome;
-        if outcome == Outcome::Holds {
+        if outcome <= Outcome::NotTried {
             continue;
         }
         match by_outcome.iter_mut().find(|(same, _)| *same == outcome) {

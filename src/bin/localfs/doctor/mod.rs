@@ -6,6 +6,7 @@
 //! | `probe/` | capabilities, each asked by a call |
 //! | `stores/` | every operation on every store |
 //! | `facts.rs` | what the store itself knows of the mount, and its rungs |
+//! | `pace.rs` | the time there is |
 //! | `latency.rs` | how long calls take |
 //! | `findings.rs`, `advice.rs` | what that means, and what to do |
 //! | `report.rs` | all of it, for programs |
@@ -16,6 +17,7 @@ mod errno;
 mod facts;
 mod findings;
 mod latency;
+mod pace;
 mod place;
 mod probe;
 mod report;
@@ -27,14 +29,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::Outcome;
 use crate::error::{Error, Result};
-use crate::interrupt;
 use facts::Mount;
 use findings::{Finding, Level};
-use place::Place;
+use pace::Pace;
+use place::{Place, Problem};
 use report::Report;
 
 pub(crate) use probe::{TRY_LOCK, try_lock};
@@ -46,23 +47,32 @@ pub(crate) struct DoctorArgs {
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
+    /// How long it may take, as `60s` or `10m`; for what is left then there is no time
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    within: Duration,
 }
 
 pub(crate) fn doctor(args: &DoctorArgs) -> Result<Outcome> {
-    let report = match examine(&args.dir) {
-        Ok(report) => report.judged(),
-        // 1 is a mount that works.
-        Err(error) if !interrupt::seen() => {
-            eprintln!("{error}");
-            return Ok(Outcome::Status(2));
-        }
-        Err(error) => return Err(error),
-    };
-    text::print(&match args.json {
+    let mut report = Report::new(&args.dir);
+    match examine(&args.dir, &Pace::of(args.within), &mut report) {
+        Ok(()) => {}
+        Err(Stop::Interrupted(error)) => return Err(error),
+        Err(Stop::Problem(problem)) => report.stopped_by(problem),
+    }
+    let report = report.judged();
+    let said = match args.json {
         true => json(&report)?,
         false => text::of(&report),
-    });
-    Ok(Outcome::Status(report.status))
+    };
+    Ok(Outcome::Status(match text::print(&said) {
+        Ok(()) => report.status,
+        // 1 is a mount that works.
+        Err(error) => {
+            let error = Error::new("cannot write the report").why(errno::told(&error));
+            eprintln!("{error}");
+            2
+        }
+    }))
 }
 
 fn json(report: &Report) -> Result<String> {
@@ -71,48 +81,68 @@ fn json(report: &Report) -> Result<String> {
     Ok(text + "\n")
 }
 
-/// Whatever can be said of a directory. An error is an interruption, or a fault of our own.
-fn examine(dir: &Path) -> Result<Report> {
-    let mut report = Report::new(dir);
-    let path = match place::find(dir) {
-        Ok(path) => path,
-        Err(problem) => {
-            report.problem = Some(problem);
-            return Ok(report);
-        }
-    };
+/// Why an examination ended early.
+enum Stop {
+    Interrupted(Error),
+    Problem(Problem),
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(interrupted: Error) -> Self {
+        Self::Interrupted(interrupted)
+    }
+}
+
+/// Whatever can be said of a directory.
+fn examine(dir: &Path, pace: &Pace, report: &mut Report) -> Result<(), Stop> {
+    let path = place::find(dir)?;
     // What was mounted and does not answer is told when it is written to.
     report.mount = facts::of(&path).ok().as_ref().map(Mount::from);
     let left_over = place::left_over(&path);
-    let place = match Place::make(&path) {
-        Ok(place) => place,
-        Err(problem) => {
-            report.problem = Some(problem);
-            return Ok(report);
-        }
-    };
-    let progress = progress();
-    // From here on an error, as a panic, drops the place, which removes it.
-    progress.set_message("asking what it can do");
-    report.capabilities = probe::all(&place)?;
-    progress.set_message("asking the stores");
-    report.operations = stores::all(&place)?;
-    let learned = facts::of(place.path())?;
-    facts::tell_rungs(&mut report.operations, &learned, &report.capabilities);
-    progress.set_message("measuring");
-    report.latencies = latency::all(&place)?;
-    progress.set_message("cleaning up");
+    pace.say("making a folder");
+    let place = Place::make(&path)?;
+    // A panic drops the place, which removes it.
+    let tried = try_all(dir, &place, pace, report);
+    pace.say("cleaning up");
     let removed = place.remove();
-    progress.finish_and_clear();
-
-    report.findings = findings::of(&report);
+    if let Err(mut stop) = tried {
+        match (&mut stop, removed) {
+            (_, Ok(())) => {}
+            (Stop::Problem(problem), Err(what)) => problem.why += &format!("; {what}"),
+            (Stop::Interrupted(_), Err(what)) => eprintln!("{what}"),
+        }
+        return Err(stop);
+    }
+    report.findings = findings::of(report, pace.whole);
     report.findings.extend(removed.err().map(stays));
     report.findings.extend(left_over.into_iter().map(was_left));
     // The worst first.
     report
         .findings
         .sort_by_key(|it| std::cmp::Reverse(it.level));
-    Ok(report)
+    Ok(())
+}
+
+fn try_all(dir: &Path, place: &Place, pace: &Pace, report: &mut Report) -> Result<(), Stop> {
+    report.capabilities = probe::all(place, pace)?;
+    report.operations = stores::all(place, pace)?;
+    match facts::of(place.path()) {
+        Ok(learned) => facts::tell_rungs(&mut report.operations, &learned, &report.capabilities),
+        Err(why) => return Err(place.problem(dir, why).into()),
+    }
+    pace.say("measuring");
+    report.latencies = latency::all(place, pace, report)?;
+    // The doctor needs more room than it saw, or somebody else took it.
+    match report.says_full() {
+        Some(why) => Err(Problem::full(dir, why).into()),
+        None => Ok(()),
+    }
 }
 
 fn stays(what: String) -> Finding {
@@ -131,14 +161,4 @@ fn was_left(path: String) -> Finding {
         advice: format!("If no doctor is at work: rm -r {path}"),
         what: format!("{path} is of a doctor that was killed, or is at work right now."),
     }
-}
-
-/// What is being done, on a terminal: a slow mount takes a while. Dropped, it is wiped away.
-fn progress() -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
-        bar.set_style(style.tick_chars("-\\|/ "));
-    }
-    bar.enable_steady_tick(Duration::from_millis(120));
-    bar
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -9,12 +10,16 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use super::errno::{self, told};
+use super::sys;
 
 /// How its name begins; six random letters and digits follow.
 const PREFIX: &str = ".localfs-doctor-";
 
 /// What must fit: more than all that is written at one time.
 const ROOM: usize = 1 << 20;
+
+/// And as many files: more than there are at one time.
+const FILES: usize = 40;
 
 /// Why nothing can be said of a directory.
 #[derive(Debug, Serialize)]
@@ -30,9 +35,11 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn of(dir: &Path, call: &str, error: &io::Error) -> Self {
-        let dir = dir.display();
         let any_of = |errors| errno::is(error, errors);
-        let (id, what, advice) = if any_of(&[Errno::NOENT]) {
+        // /proc answers ENOENT to whoever wants to make something in it.
+        let is_missing = any_of(&[Errno::NOENT]) && !dir.is_dir();
+        let dir = dir.display();
+        let (id, what, advice) = if is_missing {
             (
                 "missing",
                 format!("there is no directory {dir}"),
@@ -59,17 +66,13 @@ impl Problem {
                  error: see dmesg",
             )
         } else if any_of(&[Errno::NOSPC, Errno::DQUOT]) {
-            (
-                "full",
-                format!("{dir} is full, or this user's quota is"),
-                "make room, or raise the quota: a mebibyte is needed here, and an overwrite needs \
-                 room for the old object and the new one",
-            )
+            ("full", full(&dir), FULL)
         } else if any_of(&[
             Errno::NOTCONN,
             Errno::STALE,
             Errno::HOSTDOWN,
             Errno::TIMEDOUT,
+            Errno::CONNABORTED,
         ]) {
             (
                 "disconnected",
@@ -90,7 +93,24 @@ impl Problem {
             advice,
         }
     }
+
+    /// `why` is what was told of a call that found no room.
+    pub(super) fn full(dir: &Path, why: String) -> Self {
+        Self {
+            id: "full",
+            what: full(&dir.display()),
+            why,
+            advice: FULL,
+        }
+    }
 }
+
+fn full(dir: &std::path::Display<'_>) -> String {
+    format!("{dir} is full, in bytes or in files, or this user's quota is")
+}
+
+const FULL: &str = "make room, or raise the quota: a mebibyte and some forty files are needed \
+                    here, and an overwrite needs room for the old object and the new one";
 
 /// Looks whether `dir` is a directory that can be read, and gives its path without symlinks.
 pub(super) fn find(dir: &Path) -> Result<PathBuf, Problem> {
@@ -123,20 +143,59 @@ impl Place {
         // Under a name that nobody has: mkdir(2) is exclusive.
         let make = |path: &Path| fs::DirBuilder::new().mode(0o700).create(path);
         let mut builder = tempfile::Builder::new();
-        let made = errno::steadily(|| builder.prefix(PREFIX).make_in(dir, make));
-        let (_, path) = made
+        let made = errno::steadily(|| builder.prefix(PREFIX).suffix(".new").make_in(dir, make));
+        let (_, made) = made
             .map_err(problem("mkdir"))?
             .keep()
             .map_err(|e| problem("mkdir")(e.error))?;
-        let place = Self {
-            path,
+        let mut place = Self {
+            path: named(dir, made)?,
             is_removed: false,
         };
         let file = place.path.join("room");
         let data = vec![0x5a; ROOM];
-        errno::steadily(|| write_durably(&file, &data)).map_err(problem("write"))?;
+        let written = errno::steadily(|| write_durably(&file, &data)).map_err(problem("write"));
         let _ = fs::remove_file(&file);
+        let fits = written.and_then(|()| place.has_room_for_files().map_err(problem("create")));
+        fits.map_err(|mut problem| {
+            if let Err(e) = place.try_to_remove() {
+                problem.why += &format!("; {} stays: {}", place.path.display(), told(&e));
+            }
+            problem
+        })?;
         Ok(place)
+    }
+
+    /// Not every file system that counts files counts them right: where it says that there are too
+    /// few, they are made.
+    fn has_room_for_files(&self) -> io::Result<()> {
+        if sys::files(&self.path).is_ok_and(|(free, all)| all == 0 || free >= FILES as u64) {
+            return Ok(());
+        }
+        let paths: Vec<_> = (0..FILES).map(|n| self.path.join(n.to_string())).collect();
+        let made = paths.iter().try_for_each(|path| {
+            let made = errno::steadily(|| File::create(path).map(drop));
+            made.or_else(|e| match errno::is(&e, &[Errno::NOSPC, Errno::DQUOT]) {
+                true => Err(e),
+                // That files cannot be made is told later.
+                false => Ok(()),
+            })
+        });
+        for path in &paths {
+            let _ = fs::remove_file(path);
+        }
+        made
+    }
+
+    /// Why there is no more to say, once the store can say nothing of the place.
+    pub(super) fn problem(&self, dir: &Path, why: String) -> Problem {
+        match fs::metadata(&self.path) {
+            Err(e) => Problem::of(dir, "stat", &e),
+            Ok(_) => Problem {
+                why,
+                ..Problem::of(dir, "stat", &Errno::IO.into())
+            },
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -144,10 +203,10 @@ impl Place {
     }
 
     /// A folder below, of a name that nothing else has.
-    pub(super) fn folder(&self, name: &str) -> io::Result<PathBuf> {
+    pub(super) fn folder(&self, name: &str) -> io::Result<Folder> {
         let path = self.path.join(name);
         errno::steadily(|| fs::create_dir_all(&path))?;
-        Ok(path)
+        Ok(Folder { path })
     }
 
     /// Removes it; an error names what stays.
@@ -180,6 +239,68 @@ impl Drop for Place {
     }
 }
 
+/// Gives the folder its name, as objects get theirs. In an append-only directory (chattr(1), `+a`)
+/// something can be made, and neither renamed nor removed.
+fn named(dir: &Path, made: PathBuf) -> Result<PathBuf, Problem> {
+    let name = made.with_extension("");
+    let Err(error) = errno::steadily(|| fs::rename(&made, &name)) else {
+        return Ok(name);
+    };
+    if !errno::is(&error, &[Errno::PERM, Errno::ACCESS]) {
+        // Many a mount renames files alone, or nothing; the probes tell.
+        return Ok(made);
+    }
+    let mut problem = Problem::of(dir, "rename", &error);
+    match fs::remove_dir(&made) {
+        // It may remove: then it has no renames of directories.
+        Ok(()) => fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&name)
+            .map(|()| name)
+            .map_err(|e| Problem::of(dir, "mkdir", &e)),
+        Err(e) => {
+            problem.what = format!(
+                "what is made in {} can be neither renamed nor removed",
+                dir.display()
+            );
+            problem.why += &format!("; rmdir: {}; {} stays", told(&e), made.display());
+            problem.advice = "see whether the directory is append-only (lsattr -d), and have that \
+                              taken off (chattr -a); then remove the folder";
+            Err(problem)
+        }
+    }
+}
+
+/// A folder of one trial. Dropped, it is removed: of many files the removal takes long.
+pub(super) struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The same folder by a path that is as short as can be: on a network mount each directory of a
+    /// path may be a request of its own, and none may be longer than PATH_MAX. It is good while the
+    /// handle is open.
+    pub(super) fn by_handle(&self) -> io::Result<(PathBuf, File)> {
+        let handle = File::open(&self.path)?;
+        let short = format!("/proc/{}/fd/{}", std::process::id(), handle.as_raw_fd());
+        Ok(match is_there(Path::new(&short)) {
+            true => (short.into(), handle),
+            false => (self.path.clone(), handle),
+        })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What stays is removed with the place, and told.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
 fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
@@ -208,7 +329,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let panicked = std::panic::catch_unwind(|| {
             let place = Place::make(dir.path()).unwrap();
-            place.folder("probe").unwrap();
+            std::mem::forget(place.folder("probe").unwrap());
             assert!(is_empty(dir.path()), "it is not: this is the panic");
         });
         assert!(panicked.is_err());
@@ -234,9 +355,16 @@ mod tests {
             (libc::EIO, "other"),
         ] {
             let error = io::Error::from_raw_os_error(errno);
-            let problem = Problem::of(Path::new("/mnt"), "mkdir", &error);
+            let problem = Problem::of(Path::new("/nowhere/at/all"), "mkdir", &error);
             assert_eq!(problem.id, id);
             assert!(problem.why.starts_with("mkdir: E"), "{}", problem.why);
         }
+    }
+
+    #[test]
+    fn a_directory_that_is_there_is_not_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = io::Error::from_raw_os_error(libc::ENOENT);
+        assert_eq!(Problem::of(dir.path(), "mkdir", &error).id, "other");
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::errno;
 use super::facts::Mount;
 use super::findings::{Finding, Level};
 use super::latency::Latency;
@@ -85,6 +86,26 @@ impl Report {
         };
         self.status = self.verdict.status();
         self
+    }
+
+    /// Of which nothing more can be said than this.
+    pub(super) fn stopped_by(&mut self, problem: Problem) {
+        self.problem = Some(problem);
+        self.capabilities.clear();
+        self.operations.clear();
+        self.latencies.clear();
+        self.findings.clear();
+    }
+
+    /// What was told of a call that found no room.
+    pub(super) fn says_full(&self) -> Option<String> {
+        let asked = self.capabilities.iter().map(|it| Some(&it.evidence));
+        // Of upstream's stores as of this one: whose turn it was is chance.
+        let tried = self.operations.iter();
+        let tried = tried.flat_map(|row| row.verdicts().map(|(_, verdict)| verdict.why.as_ref()));
+        let timed = self.latencies.iter().map(|it| it.error.as_ref());
+        let mut told = asked.chain(tried).chain(timed).flatten();
+        told.find(|told| errno::tells_of_no_room(told)).cloned()
     }
 
     /// The capability of that name.

@@ -128,3 +128,9 @@ pub(super) fn space(path: &Path) -> io::Result<(u64, u64)> {
         found.f_blocks.saturating_mul(found.f_frsize),
     ))
 }
+
+/// Files that may be made yet, and files in all: 0 where the file system does not count them.
+pub(super) fn files(path: &Path) -> io::Result<(u64, u64)> {
+    let found = statvfs(path)?;
+    Ok((found.f_favail, found.f_files))
+}

@@ -15,14 +15,17 @@ use super::report::{Report, Word};
 use super::stores::{Outcome, Row};
 
 /// Writes to the standard output. That nobody reads it to its end is no error.
-pub(super) fn print(text: &str) {
+pub(super) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let plain = match anstream::AutoStream::choice(&out) {
         anstream::ColorChoice::Never => Some(without_color(text)),
         _ => None,
     };
     let text = plain.as_deref().unwrap_or(text);
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 fn without_color(text: &str) -> String {
@@ -128,7 +131,7 @@ fn capability_table(capabilities: &[Capability]) -> Table {
             Cell::new(capability.name),
             answer(capability.answer),
             Cell::new(match capability.tries {
-                1 => capability.evidence.clone(),
+                0 | 1 => capability.evidence.clone(),
                 tries => format!("{}, at try {tries}", capability.evidence),
             }),
         ]);
@@ -169,6 +172,7 @@ fn operation_table(rows: &[Row]) -> Table {
 fn outcome(outcome: Outcome) -> Cell {
     let color = match outcome {
         Outcome::Holds => Color::Green,
+        Outcome::NotTried => Color::Magenta,
         Outcome::Fails | Outcome::WrongETag | Outcome::LeavesAFile => Color::Yellow,
         _ => Color::Red,
     };

@@ -12,10 +12,10 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::errno::{self, told};
+use super::pace::{Pace, Part, TOO_SLOW};
 use super::place::Place;
 use super::sys;
 use crate::error::Result;
-use crate::interrupt;
 
 pub(crate) use locks::{TRY_LOCK, try_lock};
 
@@ -131,25 +131,37 @@ const QUESTIONS: &[Question] = &[
 
 /// Asks every question, each in a folder of its own; again, in another one, if the answer is an
 /// error that may pass.
-pub(super) fn all(place: &Place) -> Result<Vec<Capability>> {
+pub(super) fn all(place: &Place, pace: &Pace) -> Result<Vec<Capability>> {
     let ask = |&(id, name, question): &Question| {
-        let (mut answer, mut evidence, mut tries) = (Unknown, String::new(), 0);
+        let (mut answer, mut evidence, mut tries) = (Unknown, TOO_SLOW.to_string(), 0);
         while tries == 0 || tries < errno::TRIES && may_pass(answer, &evidence) {
-            interrupt::check()?;
+            if !pace.allows(Part::Probes)? {
+                break;
+            }
+            pace.say(format!("asking what it can do: {name}"));
             tries += 1;
-            let folder = place.folder(&format!("{id}-{tries}"));
-            let asked = folder.said("mkdir").and_then(|folder| question(&folder));
+            let asked = ask_once(place, &format!("{id}-{tries}"), question);
             (answer, evidence) = asked.unwrap_or_else(|in_the_way| (Unknown, in_the_way));
         }
         Ok(Capability {
             id,
             name,
-            answer,
+            // Whether a mount lacks something, a fault does not tell.
+            answer: match may_pass(answer, &evidence) {
+                true => Unknown,
+                false => answer,
+            },
             evidence,
             tries,
         })
     };
     QUESTIONS.iter().map(ask).collect()
+}
+
+fn ask_once(place: &Place, name: &str, question: fn(&Path) -> Asked) -> Asked {
+    let folder = place.folder(name).said("mkdir")?;
+    let (path, _handle) = folder.by_handle().said("open")?;
+    question(&path)
 }
 
 fn may_pass(answer: Answer, evidence: &str) -> bool {

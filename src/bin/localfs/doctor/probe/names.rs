@@ -28,7 +28,11 @@ fn moved(from: &Path, to: &Path, evidence: &str) -> Asked {
     if renamed.is_ok() && (is_there(from)? || read(to)? != "moved") {
         return Ok((No, "rename: ok, but the file is not at its new name".into()));
     }
-    yes_if_ok("rename", renamed, evidence)
+    match renamed {
+        // Other errors are of this rename, not of all.
+        Err(e) if !errno::is(&e, &[Errno::NOSYS, Errno::OPNOTSUPP]) => Err(e).said("rename"),
+        answered => yes_if_ok("rename", answered, evidence),
+    }
 }
 
 pub(super) fn rename_over_open(dir: &Path) -> Asked {
@@ -129,6 +133,10 @@ pub(super) fn case_sensitive(dir: &Path) -> Asked {
 
 /// The longest file name that is taken, of 255 bytes at most.
 pub(super) fn longest_name(dir: &Path) -> Asked {
+    let room = libc::PATH_MAX as usize;
+    if dir.as_os_str().len() + "/".len() + 255 >= room {
+        return Err("not probed: the path is too long".into());
+    }
     let fits = |len: usize| -> Result<bool, String> {
         let path = dir.join("n".repeat(len));
         match sys::create_new(&path) {
@@ -139,6 +147,9 @@ pub(super) fn longest_name(dir: &Path) -> Asked {
     };
     if fits(255)? {
         return Ok((Answer::Bytes(255), "create: ok".into()));
+    }
+    if !fits(1)? {
+        return Err("create refuses a name of 1 byte".into());
     }
     let (mut short, mut long) = (1, 255);
     while long - short > 1 {

@@ -7,16 +7,16 @@
 
 mod verdict;
 
-use std::fs;
 use std::future::Future;
-use std::io;
 use std::path::Path;
+use std::thread;
 
 use serde::Serialize;
 
 use super::errno;
+use super::pace::{Pace, Part, TOO_SLOW};
 use super::place::Place;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::interrupt;
 
 pub(super) use verdict::{Outcome, Verdict};
@@ -106,9 +106,9 @@ impl Operation {
         }
     }
 
-    /// The folder it is made in.
-    fn folder(self) -> String {
-        self.name().replace(' ', "-")
+    /// The folder it is made in, with a store of that name.
+    fn folder(self, store: &str) -> String {
+        format!("{store}-{}", self.name().replace(' ', "-"))
     }
 }
 
@@ -137,39 +137,62 @@ impl Row {
 }
 
 macro_rules! ask {
-    ($place:expr, $folder:literal, $minor:ident, $make:expr) => {{
-        let dir = folder($place, $folder)?;
-        let store = $make(dir.as_path());
-        let mut verdicts = Vec::new();
-        for operation in ALL {
-            interrupt::check()?;
-            verdicts.push(match &store {
-                Ok(store) => {
-                    let below = operation.folder();
-                    match errno::steadily(|| fs::create_dir_all(dir.join(&below))) {
-                        Ok(()) => {
-                            block_on($minor::operations::run(store, operation, &dir, &below))?
-                        }
-                        Err(e) => Verdict::fails(format!("mkdir: {}", errno::told(&e))),
-                    }
+    ($place:expr, $pace:expr, $name:literal, $minor:ident, $make:expr) => {
+        || -> Result<Vec<Verdict>> {
+            let store = $make($place.path());
+            let mut verdicts = Vec::new();
+            for operation in ALL {
+                if !$pace.allows(Part::Stores)? {
+                    verdicts.push(Verdict::not_tried(TOO_SLOW));
+                    continue;
                 }
-                Err(e) => Verdict::fails(e.clone()),
-            });
+                $pace.say(format!("asking the stores: {}", operation.name()));
+                verdicts.push(match &store {
+                    Ok(store) => {
+                        let below = operation.folder($name);
+                        match $place.folder(&below) {
+                            // Dropped, it is removed.
+                            Ok(_folder) => {
+                                let root = $place.path();
+                                let run =
+                                    $minor::operations::run(store, operation, root, &below, $pace);
+                                block_on(run).unwrap_or_else(Verdict::not_tried)
+                            }
+                            Err(e) => Verdict::not_tried(format!("mkdir: {}", errno::told(&e))),
+                        }
+                    }
+                    Err(e) => Verdict::fails(e.clone()),
+                });
+            }
+            // What it stopped for in the midst of a trial.
+            interrupt::check()?;
+            Ok(verdicts)
         }
-        verdicts.into_iter()
-    }};
+    };
 }
 
-/// Makes every operation on every store, each in a folder of its own.
-pub(super) fn all(place: &Place) -> Result<Vec<Row>> {
-    let mut first = ask!(place, "upstream-0.12", v0_12, v0_12::upstream);
-    let mut second = ask!(place, "upstream-0.13", v0_13, v0_13::upstream);
-    let mut third = ask!(place, "upstream-0.14", v0_14, v0_14::upstream);
-    let mut ours = ask!(place, "this", v0_14, this);
-    let mut next = || Some([first.next()?, second.next()?, third.next()?, ours.next()?]);
+/// Makes every operation on every store, each in a folder of its own; the stores side by side.
+pub(super) fn all(place: &Place, pace: &Pace) -> Result<Vec<Row>> {
+    let verdicts: Result<Vec<_>> = thread::scope(|scope| {
+        let threads = [
+            scope.spawn(ask!(place, pace, "0.12", v0_12, v0_12::upstream)),
+            scope.spawn(ask!(place, pace, "0.13", v0_13, v0_13::upstream)),
+            scope.spawn(ask!(place, pace, "0.14", v0_14, v0_14::upstream)),
+            scope.spawn(ask!(place, pace, "this", v0_14, this)),
+        ];
+        let join = |thread: thread::ScopedJoinHandle<'_, Result<Vec<Verdict>>>| match thread.join()
+        {
+            Ok(verdicts) => verdicts.map(Vec::into_iter),
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        threads.into_iter().map(join).collect()
+    });
+    let mut verdicts = verdicts?;
     let mut rows = Vec::new();
     for operation in ALL {
-        let Some([upstream_0_12, upstream_0_13, upstream_0_14, this]) = next() else {
+        let row: Vec<_> = verdicts.iter_mut().filter_map(Iterator::next).collect();
+        let Ok([upstream_0_12, upstream_0_13, upstream_0_14, this]) = <[Verdict; 4]>::try_from(row)
+        else {
             break;
         };
         rows.push(Row {
@@ -188,18 +211,13 @@ fn this(dir: &Path) -> Result<object_store_localfs::v0_14::LocalFileSystem, Stri
     object_store_localfs::v0_14::LocalFileSystem::new_with_prefix(dir).map_err(|e| e.to_string())
 }
 
-fn folder(place: &Place, name: &str) -> Result<std::path::PathBuf> {
-    let io = |e: io::Error| Error::io("make the folder of a store below", place.path(), &e);
-    place.folder(name).map_err(io)
-}
-
 /// Runs to the end, and waits for what was begun and dropped: the one blocking thread takes its
 /// tasks in turn.
-pub(super) fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
+pub(super) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(1)
         .build()
-        .map_err(|e| Error::new("cannot start the runtime").why(e))?;
+        .map_err(|e| format!("cannot start the runtime: {}", errno::told(&e)))?;
     Ok(runtime.block_on(async {
         let done = work.await;
         let _ = tokio::task::spawn_blocking(|| ()).await;

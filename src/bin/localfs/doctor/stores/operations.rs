@@ -8,7 +8,8 @@ use std::path::{Path as Dir, PathBuf};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::super::Operation;
-use super::super::super::errno::steadily;
+use super::super::super::errno::{steadily, told};
+use super::super::super::pace::{Pace, Part, TOO_SLOW};
 use super::super::verdict::{Due, Failure, Files, Outcome, Verdict, files, judge};
 use super::object_store::path::Path;
 use super::object_store::*;
@@ -20,12 +21,14 @@ pub(crate) async fn run(
     operation: Operation,
     root: &Dir,
     below: &str,
+    pace: &Pace,
 ) -> Verdict {
     let mut trial = Trial {
         store,
         root: root.to_path_buf(),
         dir: root.join(below),
         below: below.to_string(),
+        pace,
         verdict: Verdict::holds(),
     };
     match operation {
@@ -53,6 +56,7 @@ struct Trial<'a> {
     root: PathBuf,
     dir: PathBuf,
     below: String,
+    pace: &'a Pace,
     /// The worst so far.
     verdict: Verdict,
 }
@@ -92,28 +96,48 @@ impl Trial<'_> {
             source = cause.source();
         }
         let root = format!("{}/", self.root.display());
+        // It is another folder for each store.
+        let below = format!("{}/", self.below);
         Failure {
             is: match error {
                 Error::AlreadyExists { .. } => Some(Due::AlreadyExists),
                 Error::NotFound { .. } => Some(Due::NotFound),
                 _ => None,
             },
-            text: text.replace(&root, "").replace('\n', " "),
+            text: text.replace(&root, "").replace(&below, "").replace('\n', " "),
         }
     }
 
-    /// Makes files without the store.
-    fn prepare(&mut self, names: &[&str]) {
+    /// Whether there is time for another step; nobody asked us to stop.
+    fn goes_on(&mut self) -> bool {
+        let goes_on = self.pace.allows(Part::Stores).unwrap_or(false);
+        if !goes_on {
+            self.add(Verdict::not_tried(TOO_SLOW));
+        }
+        goes_on
+    }
+
+    /// Makes files without the store. Without them there is nothing to try.
+    fn prepare(&mut self, names: &[&str]) -> bool {
         for name in names {
+            if !self.goes_on() {
+                return false;
+            }
             let path = self.dir.join(name);
             let made = steadily(|| {
-                path.parent().map_or(Ok(()), fs::create_dir_all)?;
+                // Of the folder itself it is known that it is there.
+                if let Some((folder, _)) = name.rsplit_once('/') {
+                    fs::create_dir_all(self.dir.join(folder))?;
+                }
                 fs::write(&path, format!("the old {name}"))
             });
             if let Err(e) = made {
-                self.add(Verdict::fails(format!("the doctor cannot write {name}: {e}")));
+                let why = format!("the doctor cannot write {name}: {}", told(&e));
+                self.add(Verdict::not_tried(why));
+                return false;
             }
         }
+        self.goes_on()
     }
 
     /// Makes a call that changes files as `promise` tells, and judges it.
@@ -123,32 +147,47 @@ impl Trial<'_> {
         call: impl Future<Output = Result<T>>,
         promise: impl FnOnce(&mut Files),
     ) -> Option<T> {
-        let before = steadily(|| files(&self.dir));
+        if !self.goes_on() {
+            return None;
+        }
+        let before = match steadily(|| files(&self.dir)) {
+            Ok(before) => before,
+            Err(e) => {
+                self.cannot_read(&e);
+                return None;
+            }
+        };
         let (answer, value) = match call.await {
             Ok(value) => (Ok(()), Some(value)),
             Err(error) => (Err(self.failure(error)), None),
         };
         // What a failed call dropped may be at work yet.
         let _ = tokio::task::spawn_blocking(|| ()).await;
-        match (before, steadily(|| files(&self.dir))) {
-            (Ok(before), Ok(after)) => {
+        match steadily(|| files(&self.dir)) {
+            Ok(after) => {
                 let mut promised = before.clone();
                 if due == Due::Success {
                     promise(&mut promised);
                 }
                 self.add(judge(due, answer, &before, after, &promised));
             }
-            (Err(e), _) | (_, Err(e)) => {
-                self.add(Verdict::fails(format!("the doctor cannot read the folder: {e}")));
-            }
+            Err(e) => self.cannot_read(&e),
         }
         value
     }
 
+    fn cannot_read(&mut self, error: &std::io::Error) {
+        let why = format!("the doctor cannot read the folder: {}", told(error));
+        self.add(Verdict::not_tried(why));
+    }
+
     /// Whether `head` gives the e_tag that was told, and gives it again.
-    async fn heads(&mut self, name: &str, told: &str, e_tag: Option<String>) {
+    async fn heads(&mut self, name: &str, first: &str, e_tag: Option<String>) {
         let location = self.at(name);
-        for who in [told, "head"] {
+        for who in [first, "head"] {
+            if !self.goes_on() {
+                return;
+            }
             match self.store.head(&location).await {
                 Ok(meta) if meta.e_tag != e_tag => {
                     self.wrong(
@@ -165,7 +204,9 @@ impl Trial<'_> {
 
     /// Puts an object over another one and another, of one size, as fast as can be.
     async fn put_overwrite(&mut self) {
-        self.prepare(&["object"]);
+        if !self.prepare(&["object"]) {
+            return;
+        }
         let mut last = None;
         for text in ["the 1st version", "the 2nd version", "the 3rd version"] {
             let location = self.at("object");
@@ -201,7 +242,9 @@ impl Trial<'_> {
 
     /// Two parts, the second of which is written first.
     async fn put_multipart(&mut self) {
-        self.prepare(&["object"]);
+        if !self.prepare(&["object"]) {
+            return;
+        }
         let (location, store) = (self.at("object"), self.store);
         let (first, second) = ("1".repeat(70_000), "2".repeat(30_000));
         let whole = first.clone() + &second;
@@ -225,7 +268,9 @@ impl Trial<'_> {
     }
 
     async fn get(&mut self) {
-        self.prepare(&["object"]);
+        if !self.prepare(&["object"]) {
+            return;
+        }
         let location = self.at("object");
         let got = match self.store.get_opts(&location, GetOptions::default()).await {
             Ok(got) => got,
@@ -241,7 +286,9 @@ impl Trial<'_> {
     }
 
     async fn get_ranges(&mut self) {
-        self.prepare(&["object"]);
+        if !self.prepare(&["object"]) {
+            return;
+        }
         let location = self.at("object");
         match self.store.get_ranges(&location, &[0..3, 4..7, 8..14]).await {
             Ok(ranges) if ranges == ["the", "old", "object"] => {}
@@ -251,7 +298,9 @@ impl Trial<'_> {
     }
 
     async fn head(&mut self) {
-        self.prepare(&["object"]);
+        if !self.prepare(&["object"]) {
+            return;
+        }
         match self.store.head(&self.at("object")).await {
             Ok(meta) if meta.size == "the old object".len() as u64 => {
                 self.heads("object", "head", meta.e_tag).await;
@@ -265,14 +314,18 @@ impl Trial<'_> {
     }
 
     async fn list(&mut self) {
-        self.prepare(&["a", "b", "c/d"]);
+        if !self.prepare(&["a", "b", "c/d"]) {
+            return;
+        }
         let listed = self.store.list(Some(&self.prefix())).try_collect();
         let listed = listed.await;
         self.listed(listed, &["a", "b", "c/d"]).await;
     }
 
     async fn list_with_offset(&mut self) {
-        self.prepare(&["a", "b", "c/d"]);
+        if !self.prepare(&["a", "b", "c/d"]) {
+            return;
+        }
         let offset = self.at("a");
         let listed = self.store.list_with_offset(Some(&self.prefix()), &offset);
         let listed = listed.try_collect().await;
@@ -280,7 +333,9 @@ impl Trial<'_> {
     }
 
     async fn list_with_delimiter(&mut self) {
-        self.prepare(&["a", "b", "c/d"]);
+        if !self.prepare(&["a", "b", "c/d"]) {
+            return;
+        }
         let listed = self.store.list_with_delimiter(Some(&self.prefix())).await;
         if listed
             .as_ref()
@@ -309,7 +364,9 @@ impl Trial<'_> {
 
     /// Twice, since the second one goes over an object.
     async fn copy(&mut self) {
-        self.prepare(&["from"]);
+        if !self.prepare(&["from"]) {
+            return;
+        }
         let (from, to) = (self.at("from"), self.at("to"));
         for _ in 0..2 {
             let copy = self.store.copy(&from, &to);
@@ -318,7 +375,9 @@ impl Trial<'_> {
     }
 
     async fn copy_if_not_exists(&mut self) {
-        self.prepare(&["from"]);
+        if !self.prepare(&["from"]) {
+            return;
+        }
         let (from, to) = (self.at("from"), self.at("to"));
         let copy = self.store.copy_if_not_exists(&from, &to);
         if self.change(Due::Success, copy, copied).await.is_some() {
@@ -328,25 +387,33 @@ impl Trial<'_> {
     }
 
     async fn rename(&mut self) {
-        self.prepare(&["from", "to"]);
+        if !self.prepare(&["from", "to"]) {
+            return;
+        }
         let (from, to) = (self.at("from"), self.at("to"));
         let rename = self.store.rename(&from, &to);
         self.change(Due::Success, rename, renamed).await;
     }
 
     async fn rename_if_not_exists(&mut self) {
-        self.prepare(&["from"]);
+        if !self.prepare(&["from"]) {
+            return;
+        }
         let (from, to) = (self.at("from"), self.at("to"));
         let rename = self.store.rename_if_not_exists(&from, &to);
         if self.change(Due::Success, rename, renamed).await.is_some() {
-            self.prepare(&["from"]);
+            if !self.prepare(&["from"]) {
+            return;
+        }
             let rename = self.store.rename_if_not_exists(&from, &to);
             self.change(Due::AlreadyExists, rename, |_| ()).await;
         }
     }
 
     async fn delete(&mut self) {
-        self.prepare(&["object"]);
+        if !self.prepare(&["object"]) {
+            return;
+        }
         let location = self.at("object");
         let delete = self.store.delete(&location);
         self.change(Due::Success, delete, |files| files.clear()).await;
@@ -355,7 +422,9 @@ impl Trial<'_> {
     }
 
     async fn delete_stream(&mut self) {
-        self.prepare(&["a", "b", "c"]);
+        if !self.prepare(&["a", "b", "c"]) {
+            return;
+        }
         let locations: Vec<_> = ["a", "b", "c"].map(|name| Ok(self.at(name))).into();
         let deletes = self.store.delete_stream(stream::iter(locations).boxed());
         let deletes = deletes.try_collect::<Vec<_>>();

@@ -13,6 +13,8 @@ use serde::Serialize;
 pub(in crate::doctor) enum Outcome {
     /// `Ok` and exactly the promised effect, or the error that is due and no effect.
     Holds,
+    /// There was no time for it, or the doctor could not prepare it.
+    NotTried,
     /// An error, and everything as it was.
     Fails,
     /// `Ok` and the effect, but e_tags do not agree.
@@ -34,6 +36,7 @@ impl Outcome {
     pub(in crate::doctor) fn words(self) -> &'static str {
         match self {
             Holds => "holds",
+            NotTried => "not tried",
             Fails => "fails",
             WrongETag => "wrong e_tag",
             LeavesAFile => "leaves a file",
@@ -62,6 +65,10 @@ impl Verdict {
 
     pub(super) fn fails(why: String) -> Self {
         Self::new(Fails, why)
+    }
+
+    pub(super) fn not_tried(why: impl Into<String>) -> Self {
+        Self::new(NotTried, why)
     }
 
     pub(super) fn new(outcome: Outcome, why: impl Into<String>) -> Self {
