@@ -317,7 +317,7 @@ fn what_an_upload_of_the_locks_name_left_is_swept() {
 
 #[cfg(unix)]
 #[test]
-fn a_symlink_in_a_directorys_stead_does_not_lead_out() {
+fn a_symlink_in_place_of_a_directory_does_not_lead_out() {
     let outside = tempfile::tempdir().unwrap();
     let victim = outside.path().join("x#1");
     let dir = tempfile::tempdir().unwrap();
