@@ -53,7 +53,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use list::{Depth, Listed, Lister};
 pub use lock::PathGuard;
 pub use mount::{Known, MountFacts};
-pub use read::{FileInfo, Reader};
+pub use read::{FileInfo, Reader, merged_ranges};
 pub use recoveries::Recoveries;
 pub use retry::RetryPolicy;
 pub use sweep::{StagingFile, SweepEvent, SweepOptions, Swept, Use, Verdict};

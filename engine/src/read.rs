@@ -310,3 +310,38 @@ impl Reader {
 }
 
 const CHANGED: &str = "the object changed while it was read; read it again from the start";
+
+/// Those that are not empty, in order, with one for those that touch or overlap: no byte is read
+/// that was not asked for, and none twice.
+pub fn merged_ranges(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut sorted: Vec<_> = ranges.iter().filter(|r| !r.is_empty()).cloned().collect();
+    sorted.sort_unstable_by_key(|range| range.start);
+    sorted.dedup_by(|next, last| {
+        let touches = next.start <= last.end;
+        if touches {
+            last.end = last.end.max(next.end);
+        }
+        touches
+    });
+    sorted
+}
+
+#[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "lists of one range")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_touch_or_overlap_are_read_as_one() {
+        for (ranges, read) in [
+            (vec![], vec![]),
+            (vec![3..3], vec![]),
+            (vec![0..2, 2..4], vec![0..4]),
+            (vec![2..4, 0..2, 9..9], vec![0..4]),
+            (vec![0..9, 1..2, 3..4, 10..11], vec![0..9, 10..11]),
+            (vec![5..6, 5..9, 0..1], vec![0..1, 5..9]),
+        ] {
+            assert_eq!(merged_ranges(&ranges), read, "{ranges:?}");
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
 
 use bytes::Bytes;
-use object_store_localfs_engine::{Depth, FileInfo, Listed, Lister, Reader};
+use object_store_localfs_engine::{Depth, FileInfo, Listed, Lister, Reader, merged_ranges};
 
 use super::methods::stream::{self, BoxStream, StreamExt};
 use super::path::Path;
@@ -69,7 +69,7 @@ impl LocalFileSystem {
         blocking(move || {
             let in_order = ranges.iter().all(|range| range.start <= range.end);
             if beyond == Beyond::Refused && in_order {
-                let fetched = merged(&ranges);
+                let fetched = merged_ranges(&ranges);
                 if let Some(read) = engine.read_at_once(&path, &fetched) {
                     return read.map(|read| cut_out(&ranges, &fetched, read));
                 }
@@ -89,7 +89,7 @@ impl LocalFileSystem {
             if let Some(range) = ranges.iter().find(|range| range.start > range.end) {
                 return Err(reader.refuse(format!("the range {range:?} ends before it starts")));
             }
-            let fetched = merged(&ranges);
+            let fetched = merged_ranges(&ranges);
             let read = fetched.iter().map(|range| reader.read(range.clone()));
             let read = read.collect::<Result<Vec<_>, _>>()?;
             Ok(cut_out(&ranges, &fetched, read))
@@ -200,21 +200,6 @@ fn chunks(reader: Reader, range: Range<u64>) -> BoxStream<'static, Result<Bytes>
     chunks.boxed()
 }
 
-/// Those that are not empty, in order, with one for those that touch or overlap: no byte is read
-/// that was not asked for, and none twice.
-fn merged(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
-    let mut sorted: Vec<_> = ranges.iter().filter(|r| !r.is_empty()).cloned().collect();
-    sorted.sort_unstable_by_key(|range| range.start);
-    sorted.dedup_by(|next, last| {
-        let touches = next.start <= last.end;
-        if touches {
-            last.end = last.end.max(next.end);
-        }
-        touches
-    });
-    sorted
-}
-
 /// The bytes of each of `ranges`, of what was `read` in the ranges `fetched`.
 fn cut_out(ranges: &[Range<u64>], fetched: &[Range<u64>], read: Vec<Vec<u8>>) -> Vec<Bytes> {
     let read: Vec<Bytes> = read.into_iter().map(Bytes::from).collect();
@@ -312,24 +297,4 @@ fn is_staging_file(location: &Path) -> bool {
     let name = location.filename().unwrap_or_default();
     name.split_once('#')
         .is_some_and(|(_, digits)| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
-}
-
-#[cfg(test)]
-#[allow(clippy::single_range_in_vec_init, reason = "lists of one range")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_that_touch_or_overlap_are_read_as_one() {
-        for (ranges, read) in [
-            (vec![], vec![]),
-            (vec![3..3], vec![]),
-            (vec![0..2, 2..4], vec![0..4]),
-            (vec![2..4, 0..2, 9..9], vec![0..4]),
-            (vec![0..9, 1..2, 3..4, 10..11], vec![0..9, 10..11]),
-            (vec![5..6, 5..9, 0..1], vec![0..1, 5..9]),
-        ] {
-            assert_eq!(merged(&ranges), read, "{ranges:?}");
-        }
-    }
 }
