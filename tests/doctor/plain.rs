@@ -106,9 +106,11 @@ fn signalled_at(folder: &str, signal: i32, dir: &Path) -> std::process::Output {
             is_over = run.try_wait().unwrap().is_some();
             std::thread::yield_now();
         }
-        // SAFETY: a signal to a child that was not waited for, or has ended.
-        if !is_over && unsafe { libc::kill(run.id() as i32, signal) } == 0 {
-            return run.wait_with_output().unwrap();
+        // SAFETY: a signal to a child that was not waited for.
+        let signalled = !is_over && unsafe { libc::kill(run.id() as i32, signal) } == 0;
+        let output = run.wait_with_output().unwrap();
+        if signalled {
+            return output;
         }
     }
     panic!("it was never seen in {folder}");
