@@ -49,7 +49,7 @@ enum Command {
     /// Tells what a mount is and can do, and what a store does on it
     ///
     /// Works in a folder of its own in DIR, which it removes, also after Ctrl-C: about a megabyte,
-    /// a few thousand calls, ten seconds and more on a slow mount. It touches nothing else.
+    /// and at most about a minute of calls (`--within`). It touches nothing else.
     ///
     /// Exit status: 0 fine; 1 works, with fallbacks or weaker promises than on a local disk; 2 does
     /// not work, or wrong usage; 130 interrupted.
