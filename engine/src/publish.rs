@@ -293,8 +293,10 @@ impl<'a> Step<'a> {
     /// Whether it would be the same version as what it replaces, by what the mount keeps.
     pub(crate) fn is_alike(&self) -> bool {
         match (self.ours, self.before) {
+            // Two names of one file may well be alike.
             (Some(ours), Before::There(before)) => {
-                self.mount.version(&ours) == self.mount.version(&before)
+                (ours.dev, ours.ino) != (before.dev, before.ino)
+                    && self.mount.version(&ours) == self.mount.version(&before)
             }
             _ => false,
         }
