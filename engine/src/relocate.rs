@@ -527,7 +527,10 @@ fn stage_link(ends: &Ends<'_>, source: Option<&Stat>) -> Result<Option<Staging>>
     }
     let (engine, from, to) = (ends.engine, ends.from_path, ends.to_path);
     let e = match Staging::link(engine, from, source, to, &ends.to) {
-        Ok(staging) => return Ok(Some(staging)),
+        Ok(staging) => {
+            ends.to.mount.links.works();
+            return Ok(Some(staging));
+        }
         Err(e) => e,
     };
     // The mount has none, or this file has as many as it may, or they are on two devices, or the
