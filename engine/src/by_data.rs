@@ -8,9 +8,7 @@ use crate::advisory::{self, Locked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::place::{self, Place};
 use crate::publish::{Around, Guards};
-use crate::relocate::{
-    already_exists, failed, look_at_source, remove_old_name, source_not_found, sync, two_names,
-};
+use crate::relocate::{failed, look_at_source, remove_old_name, source_not_found, sync, two_names};
 use crate::sys::{Stat, same_error};
 use crate::upload::Upload;
 use crate::{Engine, Mode, dirs, lock, observe};
@@ -20,7 +18,7 @@ use crate::{Engine, Mode, dirs, lock, observe};
 pub(crate) fn copy_data(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Result<()> {
     engine.fell_back("link", to, "a copy of the data");
     if mode == Mode::Create && matches!(observe::look(engine, to), Ok(Some(_))) {
-        return Err(already_exists(to, same_error::exists()));
+        return Err(Error::already_exists(to, same_error::exists()));
     }
     let upload = upload_copy(engine, from, to)?;
     upload.learn_links();
@@ -60,7 +58,7 @@ pub(crate) fn move_data(
     if same_entry.map_err(|e| failed(from, to, e))? {
         return match mode {
             Mode::Overwrite => Ok(()),
-            Mode::Create => Err(already_exists(to, same_error::exists())),
+            Mode::Create => Err(Error::already_exists(to, same_error::exists())),
         };
     }
     for _ in 0..COPIES {
@@ -69,7 +67,7 @@ pub(crate) fn move_data(
             return Err(failed(from, to, refused));
         }
         if mode == Mode::Create && matches!(observe::look(engine, to), Ok(Some(_))) {
-            return Err(already_exists(to, same_error::exists()));
+            return Err(Error::already_exists(to, same_error::exists()));
         }
         let upload = upload_copy(engine, from, to)?;
         let ends = Move {

@@ -46,6 +46,11 @@ impl Error {
         }
     }
 
+    /// Something is at `path`, and nothing was to be there.
+    pub(crate) fn already_exists(path: &Path, e: io::Error) -> Self {
+        Self::new("create", path, e).kind_of(ErrorKind::AlreadyExists)
+    }
+
     pub(crate) fn to(mut self, to: &Path) -> Self {
         self.to = Some(to.to_owned());
         self

@@ -369,14 +369,14 @@ impl<'a> Step<'a> {
         if !self.is_doubtful(&e) && !is::exists(&e) {
             // renameat2(2) tells of a read-only mount first, link(2) of what is there.
             if let Ok(Some(_)) = observe::look(self.engine, self.to) {
-                return Err(self.already_exists(same_error::exists()));
+                return Err(Error::already_exists(self.to, same_error::exists()));
             }
             return Err(self.failed("rename file", e));
         }
         match self.decide("exclusive rename", e, Mode::Create)? {
             Outcome::Done => Ok(Tried::Done),
             Outcome::Again(e) => Ok(Tried::Again(self.failed("rename file", e))),
-            Outcome::Exists(e) => Err(self.already_exists(e)),
+            Outcome::Exists(e) => Err(Error::already_exists(self.to, e)),
         }
     }
 
@@ -424,7 +424,7 @@ impl<'a> Step<'a> {
         match self.decide("link", e, Mode::Create)? {
             Outcome::Done => Ok(Tried::Done),
             Outcome::Again(e) => Ok(Tried::Again(self.failed("link", e))),
-            Outcome::Exists(e) => Err(self.already_exists(e)),
+            Outcome::Exists(e) => Err(Error::already_exists(self.to, e)),
         }
     }
 
@@ -447,19 +447,14 @@ impl<'a> Step<'a> {
         self.engine
             .fell_back("link", self.to, "an advisory lock, a look and a rename");
         // Looked at again, now that nobody else creates it.
-        let now = Self::new(
-            self.engine,
-            self.mount,
-            self.from,
-            self.to,
-            self.ours,
-            self.source,
-        );
-        match observe::look(self.engine, self.to) {
-            Ok(None) => {}
-            Ok(Some(_)) => return Err(self.already_exists(same_error::exists())),
+        let now = match observe::look(self.engine, self.to) {
+            Ok(None) => Self {
+                before: Before::Absent,
+                ..*self
+            },
+            Ok(Some(_)) => return Err(Error::already_exists(self.to, same_error::exists())),
             Err(e) => return Err(self.failed("look at the destination of", e)),
-        }
+        };
         match now.rename(Mode::Create)? {
             Ok(Tried::Done) => {
                 // It takes this name, so that EINVAL was an answer to the call.
@@ -467,7 +462,7 @@ impl<'a> Step<'a> {
                 Ok(Tried::Done)
             }
             Ok(tried) => Ok(tried),
-            Err(e) => Err(self.already_exists(e)),
+            Err(e) => Err(Error::already_exists(self.to, e)),
         }
     }
 
@@ -580,10 +575,6 @@ impl<'a> Step<'a> {
                 Error::new("find the source", self.from, e).kind_of(ErrorKind::NotFound)
             }
         }
-    }
-
-    pub(crate) fn already_exists(&self, e: io::Error) -> Error {
-        Error::new("create", self.to, e).kind_of(ErrorKind::AlreadyExists)
     }
 
     fn not_supported(&self, e: io::Error, excluded: &str) -> Error {

@@ -22,14 +22,10 @@ pub(crate) fn source_not_found(from: &Path) -> Error {
     Error::new("find the source", from, same_error::not_found()).kind_of(ErrorKind::NotFound)
 }
 
-pub(crate) fn already_exists(to: &Path, e: io::Error) -> Error {
-    Error::new("create", to, e).kind_of(ErrorKind::AlreadyExists)
-}
-
 /// What link(2) says of a directory, or of a name without room for a staging file's digits.
 fn link_plainly(from: &Path, to: &Path, mode: Mode) -> Result<()> {
     sys::link(from, to).map_err(|e| match is::exists(&e) && mode == Mode::Create {
-        true => already_exists(to, e),
+        true => Error::already_exists(to, e),
         false => failed(from, to, e),
     })
 }
@@ -290,56 +286,57 @@ fn rename_new(ends: &Ends<'_>, source: &Stat) -> Result<Tried> {
         // Nor can the source be taken from others who rename it.
         return Ok(Tried::Refused(io::ErrorKind::Unsupported.into()));
     }
-    let removed = || {
-        remove(ends.engine, from)
-            .map(|()| Tried::Done)
-            .map_err(|e| two_names(from, ends.to_path, e))
-    };
-    let step = ends.step(from, Some(*source), Source::Object);
     if !ends.to.mount.is_native() {
-        // Of the processes of this host that rename it, one at a time.
-        let _source = match advisory::try_lock_source((from, &ends.from), &ends.to) {
-            Locked::Busy => return Ok(Tried::Busy(locked_by_others(from))),
-            Locked::Yes(lock) => lock,
-            Locked::Unavailable => None,
-        };
-        let source = &ends.look_at_source()?;
-        match publish_link(ends, source)? {
-            Some(Tried::Done) => return removed(),
-            Some(Tried::Refused(e)) => {
-                return match step.link(&e)? {
-                    Tried::Done if take(ends, source)? => Ok(Tried::Done),
-                    Tried::Done => Err(step.already_exists(same_error::exists())),
-                    Tried::Refused(e) => step.create_under_lock(&ends.to, e),
-                    tried => Ok(tried),
-                };
-            }
-            Some(tried) => return Ok(tried),
-            None => return rename_new_locked(ends, source),
-        }
+        return rename_new_looking(ends);
     }
     // On a local disk one call, and what it answers is so.
+    let step = ends.step(from, Some(*source), Source::Object);
     let refused = match step.rename_exclusively()? {
         Tried::Refused(e) => e,
         tried => return Ok(tried),
     };
     match step.link(&refused)? {
-        Tried::Done => removed(),
+        Tried::Done => removed_source(ends),
         Tried::Refused(e) if is::cross_device(&e) => Ok(Tried::Refused(e)),
         Tried::Refused(e) => step.create_under_lock(&ends.to, e),
         tried => Ok(tried),
     }
 }
 
-/// Without links there is no better witness than the names themselves, and a lost reply looks like
-/// another's rename of this source: the other processes of this host are kept from it.
-fn rename_new_locked(ends: &Ends<'_>, source: &Stat) -> Result<Tried> {
-    let step = ends.step(ends.from_path, Some(*source), Source::Object);
-    match step.rename_exclusively()? {
-        Tried::Refused(e) if is::cross_device(&e) => Ok(Tried::Refused(e)),
-        Tried::Refused(e) => step.create_under_lock(&ends.to, e),
-        tried => Ok(tried),
+/// Where an answer is no proof: of the processes of this host that rename the source, one at a time.
+fn rename_new_looking(ends: &Ends<'_>) -> Result<Tried> {
+    let from = ends.from_path;
+    let _source = match advisory::try_lock_source((from, &ends.from), &ends.to) {
+        Locked::Busy => return Ok(Tried::Busy(locked_by_others(from))),
+        Locked::Yes(lock) => lock,
+        Locked::Unavailable => None,
+    };
+    let source = ends.look_at_source()?;
+    let step = ends.step(from, Some(source), Source::Object);
+    match publish_link(ends, &source)? {
+        Some(Tried::Done) => removed_source(ends),
+        Some(Tried::Refused(e)) => match step.link(&e)? {
+            Tried::Done if take(ends, &source)? => Ok(Tried::Done),
+            Tried::Done => Err(Error::already_exists(ends.to_path, same_error::exists())),
+            Tried::Refused(e) => step.create_under_lock(&ends.to, e),
+            tried => Ok(tried),
+        },
+        Some(tried) => Ok(tried),
+        // Without links there is no better witness than the names themselves, and a lost reply looks
+        // like another's rename of this source, from which the others are kept.
+        None => match step.rename_exclusively()? {
+            Tried::Refused(e) if is::cross_device(&e) => Ok(Tried::Refused(e)),
+            Tried::Refused(e) => step.create_under_lock(&ends.to, e),
+            tried => Ok(tried),
+        },
     }
+}
+
+/// The new name is a link: the old one goes.
+fn removed_source(ends: &Ends<'_>) -> Result<Tried> {
+    remove(ends.engine, ends.from_path)
+        .map(|()| Tried::Done)
+        .map_err(|e| two_names(ends.from_path, ends.to_path, e))
 }
 
 /// Renames a link of the source, with a name of our own, exclusively to its destination: that the
@@ -461,7 +458,9 @@ fn link_at_once(ends: &Ends<'_>, mode: Mode) -> Result<Option<Linked>> {
     }
     match sys::link(ends.from_path, ends.to_path) {
         Ok(()) => Ok(Some(Linked::Done)),
-        Err(e) if is::exists(&e) && mode == Mode::Create => Err(already_exists(ends.to_path, e)),
+        Err(e) if is::exists(&e) && mode == Mode::Create => {
+            Err(Error::already_exists(ends.to_path, e))
+        }
         Err(e) if is::ambiguous(&e) && mode == Mode::Create => {
             // Ours, or that of another process which copies the same source.
             match observe::look(ends.engine, ends.to_path) {

@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::advisory::{self, Locked};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::mount::Mount;
 use crate::place::Place;
 use crate::publish::{Around, Attempt, locked_by_others, not_supported, until_done};
 use crate::read::Reader;
 use crate::sys::{self, Stat, is, same_error};
-use crate::upload::COPY_BUFFER;
+use crate::upload::{COPY_BUFFER, permit};
 use crate::{Engine, Exclusion, Mode, Version, dirs, names, observe, publish};
 
 /// A file on a local disk that has no name: it is gone with its last handle, also after a crash.
@@ -160,7 +160,7 @@ pub(crate) fn write_out(
         let before =
             observe::look(engine, dest).map_err(|e| Error::new("access metadata for", dest, e))?;
         if mode == Mode::Create && before.is_some() {
-            return Err(already_exists(dest, same_error::exists()));
+            return Err(Error::already_exists(dest, same_error::exists()));
         }
         let mut pass = Pass {
             engine,
@@ -257,7 +257,7 @@ impl Pass<'_> {
             // Nothing was there a moment ago, under both locks: an empty file is the one that the
             // first of two requests has made.
             if !self.is_alone || self.look()?.is_none_or(|now| now.size > 0) {
-                return Err(Failed::ForGood(already_exists(dest, e)));
+                return Err(Failed::ForGood(Error::already_exists(dest, e)));
             }
             self.is_ours = true;
             return Err(Failed::Passing(Error::new("open file", dest, e)));
@@ -284,9 +284,7 @@ impl Pass<'_> {
         let file = self.open()?;
         let (engine, dest) = (self.engine, self.dest);
         if let Some(like) = source.like {
-            if let Err(e) = sys::copy_permissions(like, &file, false) {
-                tracing::debug!(path = %dest.display(), error = %e, "permissions were not copied");
-            }
+            permit(like, &file, dest, false);
         }
         let mut at = 0;
         while at < source.len {
@@ -355,8 +353,4 @@ impl Pass<'_> {
             );
         }
     }
-}
-
-fn already_exists(dest: &Path, e: io::Error) -> Error {
-    Error::new("create", dest, e).kind_of(ErrorKind::AlreadyExists)
 }

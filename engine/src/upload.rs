@@ -235,7 +235,7 @@ impl Upload {
         let part = self.part(len);
         let (file, path) = self.shared.open_file()?;
         // Nobody may read it who may not read its source.
-        permit(&source, &file, &path, true);
+        permit(source.file(), &file, &path, true);
         let copied = self
             .copy_without_reading(&source, &file, &path)
             .map_err(|e| Error::new("copy data to file", &path, e))?;
@@ -245,7 +245,7 @@ impl Upload {
             part.writer().write_from(&mut source)?;
         }
         let (file, path) = self.shared.open_file()?;
-        permit(&source, &file, &path, false);
+        permit(source.file(), &file, &path, false);
         let mut state = self.shared.state.lock();
         if let Stage::Spooled(spool) = &state.stage {
             spool.is_copy.store(true, Relaxed);
@@ -276,8 +276,8 @@ impl Upload {
 }
 
 /// Permits for the copy `file` what is permitted for `source`.
-fn permit(source: &Reader, file: &File, path: &Path, while_written: bool) {
-    if let Err(e) = sys::copy_permissions(source.file(), file, while_written) {
+pub(crate) fn permit(source: &File, file: &File, path: &Path, while_written: bool) {
+    if let Err(e) = sys::copy_permissions(source, file, while_written) {
         tracing::debug!(path = %path.display(), error = %e, "permissions were not copied");
     }
 }
