@@ -54,7 +54,9 @@ pub(crate) fn move_data(
     engine.fell_back("rename", to, "a copy of the data");
     let find = |path| engine.locate(path).map_err(|e| failed(from, to, e));
     let (from_place, to_place) = (find(from)?, find(to)?);
-    let same_entry = place::is_same_entry((from, &from_place), (to, &to_place));
+    let same_entry = engine.retrying("look at the directories of", from, || {
+        place::is_same_entry((from, &from_place), (to, &to_place))
+    });
     if same_entry.map_err(|e| failed(from, to, e))? {
         return match mode {
             Mode::Overwrite => Ok(()),
