@@ -139,25 +139,11 @@ canary! {
     then: "A staging name may keep a `#` of its destination (engine/src/names.rs)",
 }
 
-/// Ours does not implement it yet, so there is no twin.
-mod an_update_is_not_implemented {
-    use super::*;
-
-    macro_rules! upstream {
-        ($($minor:ident),+) => {$(
-            #[tokio::test]
-            async fn $minor() {
-                let place = a_disk();
-                assert_shows(
-                    ask!($minor, an_update_is_not_implemented, upstream, place.path()),
-                    "PutMode::Update is not implemented",
-                    stringify!($minor),
-                    "Ours must have it, and may delegate it",
-                );
-            }
-        )+};
-    }
-    upstream!(v0_12, v0_13, v0_14);
+canary! {
+    an_update_is_not_implemented on a_disk(),
+    faulty: [v0_12, v0_13, v0_14],
+    mended: [],
+    then: "Ours may delegate it",
 }
 
 #[test]

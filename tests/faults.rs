@@ -40,3 +40,21 @@ faults![
     a_copy_made_by_two_leaves_no_staging_file,
     a_pause_is_made_without_the_lock,
 ];
+
+macro_rules! updates {
+    ($($name:ident),+ $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            let dir = tempfile::tempdir().unwrap();
+            for_each_minor!(dir.path(), updates::$name);
+        }
+    )+};
+}
+
+updates![
+    without_a_lock_no_update_is_made,
+    a_lock_that_another_holds_is_waited_for,
+    a_lock_for_all_hosts_is_never_less,
+    an_unknown_mount_has_no_locks_for_all_hosts,
+    a_directorys_lock_file_is_seen_by_nobody,
+];

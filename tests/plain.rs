@@ -17,6 +17,12 @@ async fn upstreams_suites_pass_with_fsync() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn updates_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    for_each_minor!(dir.path(), updates::all);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_contract_holds() {
     let dir = tempfile::tempdir().unwrap();
     for_each_minor!(dir.path(), contract::all);

@@ -1,31 +1,26 @@
-//! The lock that excludes other processes, for mounts that have no step which creates exclusively.
+//! The locks that exclude other processes and other hosts, besides the path lock, which excludes
+//! the threads of this one.
 //!
-//! It is held by the kernel, and gone with its process however that ends. Two locks, taken
-//! together, since each reaches where the other may not:
+//! They are held by the kernel, and gone with their process however that ends:
 //!
-//! - a byte of a file of the host's own (an open file description lock, fcntl_locking(2)), by a
-//!   hash of the path: it holds whatever the mount does, for all who see the same `/dev/shm`;
-//! - flock(2) of the directory on the mount, which containers with a `/dev/shm` of their own see
-//!   as well, where two handles of the directory were seen to exclude each other.
+//! - a byte of a file of the host's own, by a hash of the path (fcntl_locking(2)): it holds whatever
+//!   the mount does, for all who see the same `/dev/shm`;
+//! - a byte of a file in the object's directory, by a hash of its name, which the server of the share
+//!   keeps for all hosts (RFC 8881, section 18.10; MS-SMB2, section 2.2.26);
+//! - flock(2) of the directory, for creations on a mount that has no step for them: containers with a
+//!   `/dev/shm` of their own see it too. Nothing of it lies on the mount.
 //!
-//! Neither leaves anything on the mount. Neither excludes other hosts.
+//! None of them is waited for: who is refused lets go of the path lock and comes again.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::lock::{self, PathGuard};
 use crate::mount::Known;
 use crate::place::{self, Place};
 use crate::sys::{self, is};
-
-/// Held until dropped.
-#[derive(Debug)]
-pub(crate) struct Guard {
-    _name: Option<sys::HeldLock>,
-    _dir: Option<sys::HeldLock>,
-    /// The threads of this process wait for each other here, in their order, and not by asking the
-    /// kernel again and again for the directory.
-    _turn: Option<PathGuard>,
-}
+use crate::{Engine, Exclusion};
 
 /// What became of the wish for a lock.
 #[derive(Debug)]
@@ -37,17 +32,167 @@ pub(crate) enum Locked<T> {
     Unavailable,
 }
 
-/// Tries to lock the file `path`, which is at `place`, against other processes of this host that
-/// would create it. Never waits for another process; to be asked for with the path lock held, which
-/// excludes the threads of this one.
-pub(crate) fn try_lock(path: &Path, place: &Place) -> Locked<Guard> {
+/// The locks of what is written, as far as the engine excludes others from updates.
+#[derive(Debug, Default)]
+pub(crate) struct Others {
+    /// By the keys of the places: two at the most.
+    on_host: [Option<(u64, sys::HeldLock)>; 2],
+    _on_share: [Option<sys::HeldLock>; 2],
+}
+
+impl Others {
+    /// Whether the place is locked on this host: it is not to be locked again.
+    pub(crate) fn has(&self, place: &Place) -> bool {
+        let key = place.key().0;
+        self.on_host.iter().flatten().any(|(held, _)| *held == key)
+    }
+}
+
+/// Locks one or two `places`, whose path locks are held, against the others whom the engine excludes
+/// from updates. `None` if one of them has it.
+///
+/// Writers that ask for no condition take part, or an update would swallow what they wrote.
+pub(crate) fn exclude_others(
+    engine: &Engine,
+    places: &[(&Path, &Place)],
+) -> Result<Option<Others>> {
+    let mut others = Others::default();
+    if engine.update_exclusion == Exclusion::OtherThreads {
+        return Ok(Some(others));
+    }
+    for (nth, (path, place)) in places.iter().enumerate() {
+        if others.has(place) {
+            continue;
+        }
+        match try_lock_name(path, place) {
+            Locked::Yes(lock) => others.on_host[nth] = Some((place.key().0, lock)),
+            Locked::Busy => return Ok(None),
+            Locked::Unavailable => warn_once(path),
+        }
+        if engine.update_exclusion == Exclusion::OtherHosts {
+            match lock_on_share(engine, path, place)? {
+                None => return Ok(None),
+                lock => others._on_share[nth] = lock,
+            }
+            // What another host did before it let go of the lock is to be seen.
+            engine
+                .refresh(path)
+                .map_err(|e| Error::new("look at the directory of", path, e))?;
+        }
+    }
+    Ok(Some(others))
+}
+
+/// A writer without a condition need not fail for it: with no lock on this host, no update takes
+/// place on it either.
+fn warn_once(path: &Path) {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if !WARNED.swap(true, Relaxed) {
+        tracing::warn!(
+            path = %path.display(),
+            "this host has no lock file, so writes do not wait for updates of other processes"
+        );
+    }
+}
+
+/// Locks the name in its directory's lock file. `None` if somebody has it.
+fn lock_on_share(engine: &Engine, path: &Path, place: &Place) -> Result<Option<sys::HeldLock>> {
+    let failed = |e| Error::new("lock for all hosts", path, e);
+    place.mount.locks_for_all_hosts().map_err(|why| {
+        failed(std::io::ErrorKind::Unsupported.into())
+            .kind_of(ErrorKind::NotSupported)
+            .hint(why)
+    })?;
+    let dir = place::split(path).0;
+    let again = |e: &std::io::Error| is::ambiguous(e) && !is::locked(e);
+    let lock = || sys::lock_in_dir(dir, place.key_in_dir(), path);
+    match engine.retrying_if(again, "lock for all hosts", path, lock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(e) if is::locked(&e) => Ok(None),
+        Err(e) => Err(failed(e).hint(
+            "no write is made without the lock; with_update_exclusion says who is to be excluded",
+        )),
+    }
+}
+
+/// Whether `exclusion` can be had for objects in the directory `dir`; an error that says why not.
+pub(crate) fn ask(engine: &Engine, dir: &Path, exclusion: Exclusion) -> Result<()> {
+    let engine = Engine {
+        update_exclusion: exclusion,
+        ..engine.for_operation()
+    };
+    let probe = dir.join("probe");
+    let place = engine
+        .locate(&probe)
+        .map_err(|e| Error::new("find the mount of", dir, e))?;
+    if exclusion >= Exclusion::OtherProcesses {
+        let _turn = lock::lock(place.key());
+        if let Locked::Unavailable = try_lock_name(&probe, &place) {
+            return Err(no_lock_on_host(dir));
+        }
+    }
+    if exclusion >= Exclusion::OtherHosts {
+        let first = lock_on_share(&engine, &probe, &place)?;
+        let second = lock_on_share(&engine, &probe, &place)?;
+        if first.is_some() && second.is_some() {
+            // Two handles of one file: a lock that both get excludes nobody.
+            let e = std::io::ErrorKind::Unsupported.into();
+            return Err(Error::new("lock for all hosts", dir, e)
+                .kind_of(ErrorKind::NotSupported)
+                .hint("the mount grants one lock twice"));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn no_lock_on_host(path: &Path) -> Error {
+    Error::new(
+        "exclude other processes from updates of",
+        path,
+        std::io::ErrorKind::Unsupported.into(),
+    )
+    .kind_of(ErrorKind::NotSupported)
+    .hint(
+        "this host has no lock file: neither /dev/shm nor /tmp can hold one, or the system has no \
+         such locks; if no other process writes there, accept \
+         with_update_exclusion(Exclusion::OtherThreads)",
+    )
+}
+
+/// Held until dropped: of one who creates.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    _name: Option<sys::HeldLock>,
+    _dir: Option<sys::HeldLock>,
+    _share: Option<sys::HeldLock>,
+    /// The threads of this process wait for each other here, in their order, and not by asking the
+    /// kernel again and again for the directory.
+    _turn: Option<PathGuard>,
+}
+
+/// Tries to lock the file `path`, which is at `place`, against the `excluded` who would create it.
+/// Never waits for another process; to be asked for with the path lock held, which excludes the
+/// threads of this one.
+pub(crate) fn try_lock(
+    engine: &Engine,
+    path: &Path,
+    place: &Place,
+    excluded: Exclusion,
+) -> Result<Locked<Guard>> {
     let (dir, _) = place::split(path);
     let fact = &place.mount.dir_lock;
     let mut turn = fact.may().then(|| lock::lock(place.dir_key()));
     let name = match try_lock_name(path, place) {
         Locked::Yes(lock) => Some(lock),
-        Locked::Busy => return Locked::Busy,
+        Locked::Busy => return Ok(Locked::Busy),
         Locked::Unavailable => None,
+    };
+    let share = match excluded {
+        Exclusion::OtherHosts => match lock_on_share(engine, path, place)? {
+            None => return Ok(Locked::Busy),
+            lock => lock,
+        },
+        _ => None,
     };
     let dir = match fact.may().then(|| sys::lock_dir(dir)) {
         None => None,
@@ -61,7 +206,7 @@ pub(crate) fn try_lock(path: &Path, place: &Place) -> Locked<Guard> {
             }
             fact.may().then_some(lock)
         }
-        Some(Err(e)) if is::locked(&e) => return Locked::Busy,
+        Some(Err(e)) if is::locked(&e) => return Ok(Locked::Busy),
         Some(Err(e)) => {
             if is::no_such_call(&e) || is::unsupported_sync(&e) {
                 fact.refused();
@@ -72,20 +217,21 @@ pub(crate) fn try_lock(path: &Path, place: &Place) -> Locked<Guard> {
     if dir.is_none() {
         turn = None;
     }
-    match (&name, &dir) {
-        (None, None) => Locked::Unavailable,
+    Ok(match (&name, &dir, &share) {
+        (None, None, None) => Locked::Unavailable,
         _ => Locked::Yes(Guard {
             _name: name,
             _dir: dir,
+            _share: share,
             _turn: turn,
         }),
-    }
+    })
 }
 
-/// The same without the directory, for what takes long: whoever else uses `path` is excluded, as
-/// far as it sees the same lock file.
+/// The lock on this host alone, for what takes long: whoever else uses `path` is excluded, as far as
+/// it sees the same lock file. To be asked for with the path lock held, and once.
 pub(crate) fn try_lock_name(path: &Path, place: &Place) -> Locked<sys::HeldLock> {
-    match sys::lock_on_host(place.key_on_host(), path) {
+    match sys::lock_on_host(place.key().0, path) {
         Ok(lock) => Locked::Yes(lock),
         Err(e) if is::locked(&e) => Locked::Busy,
         Err(e) => {
@@ -95,18 +241,19 @@ pub(crate) fn try_lock_name(path: &Path, place: &Place) -> Locked<sys::HeldLock>
     }
 }
 
-/// Locks the `source` of a move to `dest`, so that of all who move it one does; the destination is
-/// locked by itself.
+/// Locks the `source` of a move on this host, so that of all who move it one does. `None` if another
+/// has it.
 pub(crate) fn try_lock_source(
     source: (&Path, &Place),
     dest: &Place,
-) -> Locked<Option<sys::HeldLock>> {
-    if source.1.key_on_host() == dest.key_on_host() {
-        return Locked::Yes(None);
+    others: &Others,
+) -> Option<Option<sys::HeldLock>> {
+    if others.has(source.1) || source.1.key() == dest.key() {
+        return Some(None);
     }
     match try_lock_name(source.0, source.1) {
-        Locked::Yes(lock) => Locked::Yes(Some(lock)),
-        Locked::Busy => Locked::Busy,
-        Locked::Unavailable => Locked::Unavailable,
+        Locked::Yes(lock) => Some(Some(lock)),
+        Locked::Busy => None,
+        Locked::Unavailable => Some(None),
     }
 }

@@ -4,14 +4,13 @@ use std::cell::Cell;
 use std::io;
 use std::path::Path;
 
-use crate::advisory::{self, Locked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::place::{self, Place};
 use crate::publish::{Around, Guards};
 use crate::relocate::{failed, look_at_source, remove_old_name, source_not_found, sync, two_names};
 use crate::sys::{Stat, same_error};
 use crate::upload::Upload;
-use crate::{Engine, Mode, dirs, lock, observe};
+use crate::{Engine, Mode, advisory, dirs, lock, observe};
 
 /// The way that every mount has: a file of its own with the same bytes. The path lock is taken
 /// when they are written.
@@ -59,8 +58,8 @@ pub(crate) fn move_data(
     });
     if same_entry.map_err(|e| failed(from, to, e))? {
         return match mode {
-            Mode::Overwrite => Ok(()),
             Mode::Create => Err(Error::already_exists(to, same_error::exists())),
+            _ => Ok(()),
         };
     }
     for _ in 0..COPIES {
@@ -78,6 +77,7 @@ pub(crate) fn move_data(
             to,
             from_place: &from_place,
             to_place: &to_place,
+            mode,
             seen,
             changed: Cell::new(false),
         };
@@ -98,6 +98,7 @@ struct Move<'a> {
     to: &'a Path,
     from_place: &'a Place,
     to_place: &'a Place,
+    mode: Mode,
     /// The source when it was copied.
     seen: Stat,
     changed: Cell<bool>,
@@ -106,18 +107,20 @@ struct Move<'a> {
 impl Around for Move<'_> {
     fn lock(&self) -> Result<Option<Guards>> {
         let path = lock::lock_both(self.from_place.key(), self.to_place.key());
-        let source = advisory::try_lock_source((self.from, self.from_place), self.to_place);
-        Ok(match source {
-            Locked::Busy => None,
-            Locked::Yes(source) => Some(Guards {
-                _path: path,
-                _source: source,
-            }),
-            Locked::Unavailable => Some(Guards {
-                _path: path,
-                _source: None,
-            }),
-        })
+        let (from, to) = ((self.from, self.from_place), (self.to, self.to_place));
+        let ends = match self.mode {
+            Mode::Create => &[from][..],
+            _ => &[from, to],
+        };
+        let Some(others) = advisory::exclude_others(self.engine, ends)? else {
+            return Ok(None);
+        };
+        let source = advisory::try_lock_source(from, self.to_place, &others);
+        Ok(source.map(|source| Guards {
+            others,
+            _source: source,
+            _path: path,
+        }))
     }
 
     fn check(&self) -> Result<()> {

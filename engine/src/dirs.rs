@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::Engine;
 use crate::mount::Mount;
+use crate::names;
 use crate::place;
 use crate::sys::{self, is};
 
@@ -74,6 +75,13 @@ fn sync(engine: &Engine, dir: &Path) -> io::Result<()> {
     engine.retrying_if(again, "sync", dir, || sys::sync_dir(dir))
 }
 
+/// Removes the lock file of a directory that holds nothing else.
+fn remove_lock_alone(engine: &Engine, dir: &Path) -> bool {
+    let names = engine.rereading_one("read directory", dir, || sys::read_dir(dir));
+    names.is_ok_and(|names| names.iter().all(|entry| entry.name == names::DIR_LOCK))
+        && sys::remove_lock_in_dir(dir).is_ok()
+}
+
 /// Removes the directories above `path` that are empty, up to `root`, which stays.
 pub(crate) fn remove_empty_parents(engine: &Engine, path: &Path, root: &Path) {
     for dir in path.ancestors().skip(1) {
@@ -81,7 +89,13 @@ pub(crate) fn remove_empty_parents(engine: &Engine, path: &Path, root: &Path) {
             break;
         }
         let passes = |e: &io::Error| is::stale(e) || is::interrupted(e);
-        match engine.retrying_if(passes, "remove directory", dir, || sys::remove_dir(dir)) {
+        let remove =
+            || engine.retrying_if(passes, "remove directory", dir, || sys::remove_dir(dir));
+        let removed = match remove() {
+            Err(e) if is::not_empty(&e) && remove_lock_alone(engine, dir) => remove(),
+            removed => removed,
+        };
+        match removed {
             // Removed by somebody else, or by a call whose reply was lost.
             Err(e) if !is::not_found(&e) => break,
             _ => {}

@@ -16,6 +16,8 @@ pub enum ErrorKind {
     NotFound,
     /// There is an object already, and none was to be there.
     AlreadyExists,
+    /// There is another version than the one that was to be replaced, or none.
+    Precondition,
     /// This mount cannot do it.
     NotSupported,
     /// Anything else.
@@ -49,6 +51,11 @@ impl Error {
     /// Something is at `path`, and nothing was to be there.
     pub(crate) fn already_exists(path: &Path, e: io::Error) -> Self {
         Self::new("create", path, e).kind_of(ErrorKind::AlreadyExists)
+    }
+
+    /// What is at `path` is not what was to be replaced.
+    pub(crate) fn precondition(path: &Path, found: &'static str) -> Self {
+        Self::new("update", path, io::Error::other(found)).kind_of(ErrorKind::Precondition)
     }
 
     pub(crate) fn to(mut self, to: &Path) -> Self {

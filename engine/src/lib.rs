@@ -71,9 +71,20 @@ pub enum Mode {
     Overwrite,
     /// Fails with [`ErrorKind::AlreadyExists`] if something is there.
     Create,
+    /// Replaces this version alone: fails with [`ErrorKind::Precondition`] if another one is there,
+    /// or none. Only for what is written; copies and renames have no such thing.
+    Update(Version),
 }
 
-/// Who cannot do the same at the same time. Each excludes those before it as well.
+impl Mode {
+    /// Whether somebody else's object must not be lost by it.
+    fn has_condition(self) -> bool {
+        self != Self::Overwrite
+    }
+}
+
+/// Who is kept out while something is looked at and then replaced. Each keeps out those before it as
+/// well.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Exclusion {
     /// The other threads of this process.
@@ -116,6 +127,7 @@ pub struct Engine {
     fsync: bool,
     retry: RetryPolicy,
     exclusive_create: Exclusion,
+    update_exclusion: Exclusion,
     spool_dir: Option<Arc<Path>>,
     counters: Arc<Counters>,
     /// The pauses of the operation that this clone is for.
@@ -145,6 +157,27 @@ impl Engine {
     pub fn with_exclusive_create(mut self, weakest: Exclusion) -> Self {
         self.exclusive_create = weakest;
         self
+    }
+
+    /// Who is excluded while a version is compared and replaced ([`Mode::Update`]). Overwrites, copies
+    /// over something, renames and deletes take part in it.
+    ///
+    /// It is asked for in the directory `dir`, if one is given: for [`Exclusion::OtherHosts`] that
+    /// makes the directory's lock file.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotSupported`] if it cannot be had here, as far as can be known.
+    pub fn with_update_exclusion(
+        mut self,
+        exclusion: Exclusion,
+        dir: Option<&Path>,
+    ) -> Result<Self> {
+        if let Some(dir) = dir {
+            advisory::ask(&self, dir, exclusion)?;
+        }
+        self.update_exclusion = exclusion;
+        Ok(self)
     }
 
     /// Where uploads to mounts that cannot rename are collected; by default in the system's
@@ -182,7 +215,12 @@ impl Engine {
         chunks: impl Iterator<Item = &'a [u8]>,
         mode: Mode,
     ) -> Result<Version> {
-        let upload = Upload::begin(&self.for_operation(), dest, false)?;
+        let engine = self.for_operation();
+        if let Mode::Update(expected) = mode {
+            // Before anything is written: what is stale now will be.
+            engine.look_at_expected(dest, expected)?;
+        }
+        let upload = Upload::begin(&engine, dest, false)?;
         let part = upload.part(len);
         part.writer().write(chunks)?;
         part.is_written();
@@ -191,6 +229,7 @@ impl Engine {
 
     /// Makes `to` a copy of `from`: a hard link where the mount has them, else a copy of the data.
     pub fn copy(&self, from: &Path, to: &Path, mode: Mode) -> Result<()> {
+        refuse_update(to, mode)?;
         relocate::copy(&self.for_operation(), from, to, mode)
     }
 
@@ -203,6 +242,7 @@ impl Engine {
         mode: Mode,
         cleanup_root: Option<&Path>,
     ) -> Result<()> {
+        refuse_update(to, mode)?;
         relocate::rename(&self.for_operation(), from, to, mode)?;
         if let (Mode::Create, Some(root)) = (mode, cleanup_root) {
             dirs::remove_empty_parents(&self.for_operation(), from, root);
@@ -218,6 +258,27 @@ impl Engine {
             dirs::remove_empty_parents(&self.for_operation(), path, root);
         }
         Ok(())
+    }
+
+    /// Whether there is the version that is to be replaced, before it is locked.
+    fn look_at_expected(&self, path: &Path, expected: Version) -> Result<()> {
+        let failed = |e| Error::new("look at the directory of", path, e);
+        let place = self.locate(path).map_err(|e| match is::absent(&e) {
+            true => Error::precondition(path, "it is gone"),
+            false => failed(e),
+        })?;
+        self.refresh(path).map_err(failed)?;
+        observe::expect(self, &place.mount, path, expected).map(|_| ())
+    }
+
+    /// Has what other hosts changed in the directory of `path` seen by the next look, where they take
+    /// part.
+    fn refresh(&self, path: &Path) -> io::Result<()> {
+        if self.update_exclusion < Exclusion::OtherHosts {
+            return Ok(());
+        }
+        let dir = place::split(path).0;
+        self.retrying("look at the directory of", path, || sys::refresh_dir(dir))
     }
 
     /// Finds the staging files below the directory `root` that a crash left, those of upstream
@@ -362,6 +423,17 @@ impl Engine {
     fn fell_back(&self, step: &'static str, path: &Path, to: &'static str) {
         count(&self.counters.fallbacks);
         tracing::debug!(step, path = %path.display(), to, "the mount cannot do the first choice");
+    }
+}
+
+fn refuse_update(to: &Path, mode: Mode) -> Result<()> {
+    match mode {
+        Mode::Update(_) => {
+            let e = io::Error::from(io::ErrorKind::Unsupported);
+            Err(Error::new("copy or rename with a condition to", to, e)
+                .kind_of(ErrorKind::NotSupported))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -50,8 +50,8 @@ static TABLE: [Shard; SHARDS] =
     [const { Mutex::new(HashMap::with_hasher(BuildHasherDefault::new())) }; SHARDS];
 
 fn shard(key: Key) -> &'static Shard {
-    // Not the low bits, by which the map finds its bucket.
-    &TABLE[(key.0 >> 58) as usize % SHARDS]
+    // Not the low bits, by which the map finds its bucket; of a place's key there are 63.
+    &TABLE[(key.0 >> 57) as usize % SHARDS]
 }
 
 struct Held {

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
+use std::time::UNIX_EPOCH;
 
 use parking_lot::RwLock;
 
@@ -24,6 +25,31 @@ const NATIVE: &[&str] = &[
 const NUMBERS_FILES: &[&str] = &[
     "9p", "afs", "ceph", "cifs", "gfs2", "gpfs", "lustre", "nfs", "nfs4", "ntfs3", "ocfs2", "smb3",
     "virtiofs",
+];
+
+/// Local file systems whose mtimes tell apart two files that are written right after each other,
+/// since Linux 6.13 (Documentation/filesystems/multigrain-ts.rst). Before, and on all others, a
+/// clock is read that moves every few milliseconds.
+const FINE_MTIMES: &[&str] = &["btrfs", "ext4", "tmpfs", "xfs"];
+
+/// File systems that keep byte-range locks for all their hosts, and the options with which they keep
+/// them for one. That a lock is granted proves nothing: FUSE and 9p grant locks that their servers
+/// never hear of (versity/versitygw#2359).
+const LOCKS_FOR_ALL_HOSTS: &[(&str, &[&str])] = &[
+    // RFC 8881, section 18.10; nfs(5), "local_lock" and "nolock".
+    ("nfs", &["nolock", "local_lock=all", "local_lock=posix"]),
+    ("nfs4", &["nolock", "local_lock=all", "local_lock=posix"]),
+    // MS-SMB2, section 2.2.26; mount.cifs(8), "nobrl".
+    ("cifs", &["nobrl"]),
+    ("smb3", &["nobrl"]),
+    ("ceph", &[]),
+    ("gfs2", &["localflocks"]),
+    ("gpfs", &[]),
+    ("lustre", &["localflock", "noflock"]),
+    ("ocfs2", &["localflocks"]),
+    // https://juicefs.com/docs/community/posix_compatibility/
+    ("fuse.juicefs", &[]),
+    ("fuse.glusterfs", &[]),
 ];
 
 /// What is known of one ability of a mount.
@@ -116,6 +142,10 @@ pub(crate) struct Mount {
     pub(crate) dir_sync: Fact,
     pub(crate) dir_lock: Fact,
     stable_inodes: Fact,
+    /// A file was seen whose mtime is of whole seconds.
+    saw_coarse_mtime: AtomicBool,
+    /// How many of the steps in [`observe`](crate::observe) are too small for it.
+    pub(crate) mtime_steps_lost: AtomicUsize,
 }
 
 /// By device and, where the kernel tells it, by the unique id of the mount: device numbers of FUSE
@@ -179,6 +209,8 @@ impl Mount {
             dir_sync: Fact::default(),
             dir_lock: Fact::default(),
             stable_inodes: Fact::default(),
+            saw_coarse_mtime: AtomicBool::new(false),
+            mtime_steps_lost: AtomicUsize::new(0),
         }
     }
 
@@ -228,6 +260,48 @@ impl Mount {
     /// An inode number stays with its file for good.
     pub(crate) fn numbers_files(&self) -> bool {
         self.numbers_files && self.has_stable_inodes()
+    }
+
+    /// Whether a new file may have the mtime of one that was replaced before. `ours` is one that was
+    /// just written, or is not known.
+    pub(crate) fn repeats_mtimes(&self, ours: Option<&Stat>) -> bool {
+        let modified = ours.and_then(|ours| ours.modified);
+        let since_1970 = modified.and_then(|m| m.duration_since(UNIX_EPOCH).ok());
+        // Ext4 keeps whole seconds where it has small inodes (mke2fs(8), -I).
+        if since_1970.is_some_and(|since| since.subsec_nanos() == 0) {
+            self.saw_coarse_mtime.store(true, Relaxed);
+        }
+        !(self.native
+            && FINE_MTIMES.contains(&self.fs_type())
+            && sys::has_fine_mtimes()
+            && !self.saw_coarse_mtime.load(Relaxed))
+    }
+
+    /// Whether a byte-range lock excludes all hosts that have it mounted; else why not.
+    pub(crate) fn locks_for_all_hosts(&self) -> Result<(), String> {
+        if self.native {
+            // Of one host, and of those to which it exports it: knfsd locks the file itself.
+            return Ok(());
+        }
+        let name = match self.fs_type() {
+            "" => "present",
+            known => known,
+        };
+        let known = LOCKS_FOR_ALL_HOSTS.iter().find(|(t, _)| *t == name);
+        let Some((_, local)) = known else {
+            return Err(format!(
+                "nothing is known of the {name} file system that makes its locks exclude other \
+                 hosts, and that one is granted proves nothing; if no other host writes there, \
+                 accept with_update_exclusion(Exclusion::OtherProcesses)"
+            ));
+        };
+        let options = self.info.as_ref().map_or("", |i| i.options.as_str());
+        match options.split(',').find(|o| local.contains(o)) {
+            None => Ok(()),
+            Some(option) => Err(format!(
+                "it is mounted with {option}, so that its locks stay on this host; mount it without"
+            )),
+        }
     }
 
     /// The version that a file is, by what this mount keeps of it.

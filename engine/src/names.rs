@@ -24,6 +24,9 @@ pub(crate) fn private_path(path: &Path) -> PathBuf {
     dir.join(staging_name(OsStr::new(""), unique(), false))
 }
 
+/// The lock file of a directory: hidden as a staging file is, and never one.
+pub(crate) const DIR_LOCK: &str = ".object_store_localfs#1";
+
 /// What upstream's shortest staging name adds to a name: `#` and a digit.
 const SUFFIX: usize = 2;
 

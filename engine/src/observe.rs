@@ -6,11 +6,13 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::Engine;
+use crate::error::{Error, Result};
 use crate::mount::Mount;
-use crate::sys::{self, Stat, is};
+use crate::sys::{self, Stat, is, same_error};
+use crate::{Engine, Exclusion, Version};
 
 /// What was at the destination before the first attempt.
 #[derive(Debug, Clone, Copy)]
@@ -24,9 +26,14 @@ pub(crate) enum Before {
 impl Before {
     /// Looks where the answer may be needed. What cannot be seen is not looked at.
     pub(crate) fn look(engine: &Engine, mount: &Mount, dest: &Path) -> Self {
-        if mount.is_native() {
-            return Self::NotLooked;
+        match mount.is_native() {
+            true => Self::NotLooked,
+            false => Self::look_anyway(engine, dest),
         }
+    }
+
+    /// Looks, on a native mount too.
+    pub(crate) fn look_anyway(engine: &Engine, dest: &Path) -> Self {
         match look(engine, dest) {
             Ok(Some(stat)) => Self::There(stat),
             Ok(None) => Self::Absent,
@@ -117,6 +124,41 @@ pub(crate) fn look(engine: &Engine, path: &Path) -> io::Result<Option<Stat>> {
     }
 }
 
+/// What is at `path` now, as the version is that was to be replaced: with the locks held that keep
+/// others out, and past what this host has cached if other hosts are among them.
+pub(crate) fn expect(
+    engine: &Engine,
+    mount: &Mount,
+    path: &Path,
+    expected: Version,
+) -> Result<Stat> {
+    let failed = |e| Error::new("access metadata for", path, e);
+    let fresh = engine.update_exclusion == Exclusion::OtherHosts;
+    let looked = engine.retrying("look at", path, || match fresh {
+        true => sys::fresh_stat(path),
+        false => sys::stat(path),
+    });
+    let now = match looked {
+        Ok(now) if now.is_dir => Err(same_error::not_found()),
+        looked => looked,
+    };
+    let now = now.map_err(|e| match is::absent(&e) {
+        true => Error::precondition(path, "it is gone"),
+        false => failed(e),
+    })?;
+    let is_expected = match now.is_symlink {
+        // A reader is shown what it leads to.
+        true => engine
+            .open(path.to_owned())
+            .is_ok_and(|target| target.info().version == expected),
+        false => mount.version(&now) == expected,
+    };
+    match is_expected {
+        true => Ok(now),
+        false => Err(Error::precondition(path, "another version is there")),
+    }
+}
+
 /// As [`look`], for an absence that decides: where a file has several names, the rename of one may
 /// hide another for a moment (DrvFs: microsoft/WSL #8443), so that it is asked for more than once.
 pub(crate) fn look_closely(
@@ -134,11 +176,12 @@ pub(crate) fn look_closely(
 }
 
 /// Moves the mtime of the file at `path`, which is `ours`, by the smallest step that the mount
-/// keeps, if it would else be the same version as what it replaces, or, where its bytes are new, an
-/// earlier one; says what it is then.
+/// keeps, if it would else be the same version as what it replaces, or, where its bytes are new, no
+/// later one; says what it is then.
 ///
-/// Two versions of one size within a step of the clock would share an e_tag: 10 ms on exFAT, 1 s on
-/// many FUSE mounts, 2 s on vfat.
+/// Two versions within a step of the clock would share an e_tag: 4 ms on ext4 before Linux 6.13, 10
+/// ms on exFAT, 1 s on many FUSE mounts, 2 s on vfat. With inode numbers it is the one before the
+/// one replaced that comes back, since its number is free again.
 pub(crate) fn make_distinct(
     engine: &Engine,
     mount: &Mount,
@@ -154,17 +197,15 @@ pub(crate) fn make_distinct(
         Duration::from_secs(1),
         Duration::from_secs(2),
     ];
-    let taken = mount.version(replaced);
+    let (version, taken) = (mount.version(ours), mount.version(replaced));
     // New bytes are of a later version, or one that was there before comes back: a clock that stands
     // may have been moved on for what is replaced.
-    let comes_back = is_new
-        && mount.version(ours).inode == 0
-        && ours.size == replaced.size
-        && ours.modified <= replaced.modified;
-    if mount.version(ours) != taken && !comes_back {
+    let comes_back = is_new && version.modified_micros <= taken.modified_micros;
+    if version != taken && !comes_back {
         return None;
     }
-    for step in STEPS {
+    let too_small = mount.mtime_steps_lost.load(Relaxed).min(STEPS.len() - 1);
+    for (nth, step) in STEPS.into_iter().enumerate().skip(too_small) {
         let modified = replaced.modified?.checked_add(step)?;
         let set = engine.retrying("set the mtime of", path, || {
             sys::set_modified(path, modified)
@@ -174,7 +215,10 @@ pub(crate) fn make_distinct(
             return None;
         }
         match look(engine, path) {
-            Ok(Some(now)) if mount.version(&now) != taken => return Some(now),
+            Ok(Some(now)) if mount.version(&now).modified_micros > taken.modified_micros => {
+                mount.mtime_steps_lost.fetch_max(nth, Relaxed);
+                return Some(now);
+            }
             _ => {}
         }
     }

@@ -40,13 +40,53 @@ pub(crate) struct Place {
     dev: u64,
     dir: Dir,
     name: String,
+    key: u64,
+}
+
+/// The same in every process and on every host, built by whichever compiler: FNV-1a, 64 bits
+/// (draft-eastlake-fnv-17, section 2), of which 63 fit the offset of a byte in a file.
+struct Fnv(u64);
+
+impl Fnv {
+    fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    fn finish(self) -> u64 {
+        self.0 & (u64::MAX >> 1)
+    }
 }
 
 impl Place {
+    fn new(mount: Arc<Mount>, dev: u64, dir: Dir, name: &OsStr) -> Self {
+        let name = folded(name);
+        let mut hash = Fnv::new();
+        hash.add(&dev.to_le_bytes());
+        match &dir {
+            Dir::Inode(inode) => hash.add(&inode.to_le_bytes()),
+            Dir::Path(path) => hash.add(path.as_bytes()),
+        }
+        hash.add(b"/");
+        hash.add(name.as_bytes());
+        Self {
+            mount,
+            dev,
+            dir,
+            key: hash.finish(),
+            name,
+        }
+    }
+
+    /// Of the path lock and of the lock on this host, so that who holds the first shares the second
+    /// with no other path of this process.
     pub(crate) fn key(&self) -> Key {
-        let mut hasher = DefaultHasher::new();
-        (self.dev, &self.dir, &self.name).hash(&mut hasher);
-        Key(hasher.finish())
+        Key(self.key)
     }
 
     /// Of the directory as a whole.
@@ -56,31 +96,16 @@ impl Place {
         Key(hasher.finish())
     }
 
-    /// The same in every process of this host, built by whichever compiler: FNV-1a, 64 bits
-    /// (draft-eastlake-fnv-17, section 2).
-    pub(crate) fn key_on_host(&self) -> u64 {
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        let mut add = |bytes: &[u8]| {
-            for byte in bytes {
-                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-            }
-        };
-        add(&self.dev.to_le_bytes());
-        match &self.dir {
-            Dir::Inode(inode) => add(&inode.to_le_bytes()),
-            Dir::Path(path) => add(path.as_bytes()),
-        }
-        add(b"/");
-        add(self.name.as_bytes());
-        hash
+    /// Of the name alone: the same on all hosts, whatever they know the directory by.
+    pub(crate) fn key_in_dir(&self) -> u64 {
+        let mut hash = Fnv::new();
+        hash.add(self.name.as_bytes());
+        hash.finish()
     }
 
     /// The place of another name in the same directory.
     pub(crate) fn sibling(&self, name: &OsStr) -> Self {
-        Self {
-            name: folded(name),
-            ..self.clone()
-        }
+        Self::new(Arc::clone(&self.mount), self.dev, self.dir.clone(), name)
     }
 
     pub(crate) fn is_on_mount_of(&self, other: &Self) -> bool {
@@ -126,12 +151,7 @@ fn in_dir(dir: &Path, stat: &DirStat, name: &OsStr) -> io::Result<Place> {
     } else {
         Dir::Path(folded(path_within(dir, stat, &mount)?.as_os_str()))
     };
-    Ok(Place {
-        mount,
-        dev: stat.dev,
-        dir: identity,
-        name: folded(name),
-    })
+    Ok(Place::new(mount, stat.dev, identity, name))
 }
 
 /// The directory that holds `path`, and the name in it.

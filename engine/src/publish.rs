@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::advisory::{self, Locked};
+use crate::advisory::{self, Locked, Others};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::{self, PathGuard};
 use crate::mount::Mount;
@@ -30,19 +30,33 @@ pub(crate) trait Around {
 
 /// Held for one attempt.
 pub(crate) struct Guards {
-    pub(crate) _path: PathGuard,
+    // Freed before the path is: others of this process would find it taken.
+    pub(crate) others: Others,
     /// Of a move.
     pub(crate) _source: Option<HeldLock>,
+    pub(crate) _path: PathGuard,
 }
 
 /// The destination alone.
-pub(crate) struct Alone<'a>(pub(crate) &'a Place);
+pub(crate) struct Alone<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) dest: &'a Path,
+    pub(crate) place: &'a Place,
+    pub(crate) mode: Mode,
+}
 
 impl Around for Alone<'_> {
     fn lock(&self) -> Result<Option<Guards>> {
-        Ok(Some(Guards {
-            _path: lock::lock(self.0.key()),
+        let path = lock::lock(self.place.key());
+        let others = match self.mode {
+            // What is not there yet cannot be updated.
+            Mode::Create => Some(Others::default()),
+            _ => advisory::exclude_others(self.engine, &[(self.dest, self.place)])?,
+        };
+        Ok(others.map(|others| Guards {
+            others,
             _source: None,
+            _path: path,
         }))
     }
 }
@@ -57,17 +71,26 @@ pub(crate) fn publish(
 ) -> Result<Version> {
     let published = until_done(engine, || {
         let place = staging.place();
-        let Some(_guards) = around.lock()? else {
+        let Some(guards) = around.lock()? else {
             return Ok(Attempt::Busy(locked_by_others(staging.dest())));
         };
-        around.check()?;
         let mount = &place.mount;
-        // Where a lock decides, the look is made when it is held: who waits does not ask the mount.
-        let by_lock = mode == Mode::Create && !mount.exclusive_rename.may() && !mount.links.may();
-        let before = match by_lock {
-            true => Before::NotLooked,
-            false => Before::look(engine, mount, staging.dest()),
+        let dest = staging.dest();
+        let before = match mode {
+            Mode::Update(expected) => {
+                Before::There(expect(engine, place, dest, &guards, expected)?)
+            }
+            // Where a lock decides, the look is made when it is held: who waits does not ask the
+            // mount.
+            Mode::Create if !mount.exclusive_rename.may() && !mount.links.may() => {
+                Before::NotLooked
+            }
+            Mode::Overwrite if mount.repeats_mtimes(Some(ours)) => {
+                Before::look_anyway(engine, dest)
+            }
+            _ => Before::look(engine, mount, dest),
         };
+        around.check()?;
         let mut step = Step {
             engine,
             mount,
@@ -79,8 +102,8 @@ pub(crate) fn publish(
         };
         step.make_distinct();
         let tried = match mode {
-            Mode::Overwrite => step.replace()?,
             Mode::Create => step.create(place)?,
+            _ => step.replace(mode)?,
         };
         Ok(match tried {
             Tried::Done => {
@@ -99,6 +122,20 @@ pub(crate) fn publish(
     };
     staging.is_published();
     Ok(version)
+}
+
+/// What is there, if it is the version that is to be replaced and nobody else can replace it now.
+pub(crate) fn expect(
+    engine: &Engine,
+    place: &Place,
+    dest: &Path,
+    guards: &Guards,
+    expected: Version,
+) -> Result<Stat> {
+    if engine.update_exclusion >= Exclusion::OtherProcesses && !guards.others.has(place) {
+        return Err(advisory::no_lock_on_host(dest));
+    }
+    observe::expect(engine, &place.mount, dest, expected)
 }
 
 /// No rename: the staging file's bytes go to the destination in one pass.
@@ -261,13 +298,20 @@ impl<'a> Step<'a> {
         }
     }
 
+    /// Looks at what is replaced where a clock is too coarse to tell its version from a later one.
+    pub(crate) fn look_at_replaced(&mut self) {
+        if self.mount.repeats_mtimes(None) && matches!(self.before, Before::NotLooked) {
+            self.before = Before::look_anyway(self.engine, self.to);
+        }
+    }
+
     /// Moves the file's mtime if it would be the same version as what it replaces.
     pub(crate) fn make_distinct(&mut self) {
         if let (Some(ours), Before::There(before)) = (self.ours, self.before) {
             if (ours.dev, ours.ino) == (before.dev, before.ino) {
                 return;
             }
-            let is_new = self.source == Source::StagingFile;
+            let is_new = self.source == Source::StagingFile || self.is_just_written();
             let (engine, mount) = (self.engine, self.mount);
             let moved = observe::make_distinct(engine, mount, self.from, &ours, &before, is_new);
             self.ours = moved.or(self.ours);
@@ -302,9 +346,24 @@ impl<'a> Step<'a> {
         }
     }
 
+    /// Whether an object that is moved may be a new file with the mtime, and the inode number, of one
+    /// that was replaced before.
+    pub(crate) fn is_just_written(&self) -> bool {
+        // More than any clock's step, and than the steps by which an mtime was moved in a while.
+        const WINDOW: Duration = Duration::from_secs(10);
+        let (Some(ours), Before::There(before)) = (self.ours, self.before) else {
+            return false;
+        };
+        let before = before
+            .modified
+            .zip(ours.modified)
+            .map(|(b, o)| b.duration_since(o));
+        self.mount.repeats_mtimes(None) && matches!(before, Some(Ok(age)) if age <= WINDOW)
+    }
+
     /// Over whatever is there.
-    pub(crate) fn replace(&self) -> Result<Tried> {
-        match self.rename(Mode::Overwrite)? {
+    pub(crate) fn replace(&self, mode: Mode) -> Result<Tried> {
+        match self.rename(mode)? {
             Ok(tried) => Ok(tried),
             Err(e) => Ok(Tried::Again(self.failed("rename file", e))),
         }
@@ -435,10 +494,7 @@ impl<'a> Step<'a> {
             return Ok(Tried::Refused(refused));
         }
         let accepted = self.engine.exclusive_create;
-        if accepted == Exclusion::OtherHosts {
-            return Err(self.not_supported(refused, "other hosts"));
-        }
-        let _others = match advisory::try_lock(self.to, place) {
+        let _others = match advisory::try_lock(self.engine, self.to, place, accepted)? {
             Locked::Yes(guard) => Some(guard),
             Locked::Busy => return Ok(Tried::Busy(locked_by_others(self.to))),
             Locked::Unavailable if accepted == Exclusion::OtherThreads => None,
@@ -514,7 +570,7 @@ impl<'a> Step<'a> {
                 return Ok(Outcome::Again(e));
             }
             Verdict::Taken => return Err(self.taken(e)),
-            Verdict::Superseded if mode == Mode::Create => {
+            Verdict::Superseded if mode.has_condition() => {
                 return Err(self.failed("rename file", e).hint(
                     "the outcome is unknown: the file is gone, and another one is at the \
                      destination; look there before you write again",

@@ -69,6 +69,9 @@ impl Engine {
         if total > MOST {
             return None;
         }
+        if self.refresh(path).is_err() {
+            return None;
+        }
         let file = match sys::open_read(path) {
             Ok(file) => file,
             Err(e) if may_pass(&e, || is_native(path)) => return None,
@@ -95,6 +98,7 @@ impl Engine {
 
     fn open_and_see(&self, path: &Path) -> io::Result<(File, Seen)> {
         let mut handle_was_lost = false;
+        self.refresh(path)?;
         self.rereading("open", path, || {
             let file = sys::open_read(path)?;
             if std::mem::take(&mut handle_was_lost) {

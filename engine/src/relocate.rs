@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::advisory::{self, Locked};
+use crate::advisory::{self, Others};
 use crate::by_data::{copy_data, move_data};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::{self, PathGuard};
@@ -37,24 +37,48 @@ struct Ends<'a> {
     to_path: &'a Path,
     from: Place,
     to: Place,
+    others: Others,
     _guard: PathGuard,
 }
 
-/// Finds and locks both ends, and makes the directories that the new name needs.
-fn lock_ends<'a>(engine: &'a Engine, from: &'a Path, to: &'a Path) -> Result<Ends<'a>> {
+/// What becomes of the two ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Copy(Mode),
+    Rename(Mode),
+}
+
+/// Finds and locks both ends, and makes the directories that the new name needs. `None` if another
+/// process has locked one of those that change.
+fn lock_ends<'a>(
+    engine: &'a Engine,
+    from: &'a Path,
+    to: &'a Path,
+    change: Change,
+) -> Result<Option<Ends<'a>>> {
     let from_place = engine.locate(from).map_err(|e| match is::not_found(&e) {
         true => source_not_found(from),
         false => failed(from, to, e),
     })?;
     let to_place = locate_sibling(engine, from, &from_place, to)?;
-    Ok(Ends {
+    let guard = lock::lock_both(from_place.key(), to_place.key());
+    let (from_end, to_end) = ((from, &from_place), (to, &to_place));
+    let changed = match change {
+        Change::Copy(Mode::Create) => &[][..],
+        Change::Copy(_) => &[to_end],
+        Change::Rename(Mode::Create) => &[from_end],
+        Change::Rename(_) => &[from_end, to_end],
+    };
+    let others = advisory::exclude_others(engine, changed)?;
+    Ok(others.map(|others| Ends {
         engine,
         from_path: from,
         to_path: to,
-        _guard: lock::lock_both(from_place.key(), to_place.key()),
         from: from_place,
         to: to_place,
-    })
+        others,
+        _guard: guard,
+    }))
 }
 
 /// The place of the new name: one look less if it is in the same directory.
@@ -146,10 +170,12 @@ pub(crate) fn rename(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Res
     let mut dirs_made = 0;
     loop {
         let renamed = until_done(engine, || {
-            let ends = lock_ends(engine, from, to)?;
+            let Some(ends) = lock_ends(engine, from, to, Change::Rename(mode))? else {
+                return Ok(Attempt::Busy(locked_by_others(to)));
+            };
             let tried = match mode {
-                Mode::Overwrite => rename_over(&ends),
                 Mode::Create => rename_new(&ends, &ends.look_at_source()?),
+                _ => rename_over(&ends),
             };
             Ok(match tried? {
                 Tried::Done => Attempt::Done(None),
@@ -177,16 +203,21 @@ pub(crate) fn rename(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Res
 
 fn rename_over(ends: &Ends<'_>) -> Result<Tried> {
     let (from, to) = (ends.from_path, ends.to_path);
-    let source = ends.look_at_source_if_needed()?;
+    let source = match ends.to.mount.repeats_mtimes(None) {
+        true => Some(ends.look_at_source()?),
+        false => ends.look_at_source_if_needed()?,
+    };
     let mut step = ends.step(from, source, Source::Object);
-    if from != to && step.is_alike() {
-        if source.is_some_and(|s| s.nlink > 1) {
-            // Its other names would have another e_tag with it: a file of its own is moved.
-            return Ok(Tried::Refused(io::ErrorKind::Unsupported.into()));
-        }
+    step.look_at_replaced();
+    let has_other_names = source.is_some_and(|s| s.nlink > 1);
+    if from != to && step.is_alike() && has_other_names {
+        // Its other names would have another e_tag with it: a file of its own is moved.
+        return Ok(Tried::Refused(io::ErrorKind::Unsupported.into()));
+    }
+    if from != to && (step.is_alike() || (step.is_just_written() && !has_other_names)) {
         step.make_distinct();
     }
-    let tried = step.replace();
+    let tried = step.replace(Mode::Overwrite);
     if !matches!(tried, Ok(Tried::Done)) {
         step.restore(source.as_ref());
     }
@@ -306,10 +337,9 @@ fn rename_new(ends: &Ends<'_>, source: &Stat) -> Result<Tried> {
 /// Where an answer is no proof: of the processes of this host that rename the source, one at a time.
 fn rename_new_looking(ends: &Ends<'_>) -> Result<Tried> {
     let from = ends.from_path;
-    let _source = match advisory::try_lock_source((from, &ends.from), &ends.to) {
-        Locked::Busy => return Ok(Tried::Busy(locked_by_others(from))),
-        Locked::Yes(lock) => lock,
-        Locked::Unavailable => None,
+    let source = (from, &ends.from);
+    let Some(_source) = advisory::try_lock_source(source, &ends.to, &ends.others) else {
+        return Ok(Tried::Busy(locked_by_others(from)));
     };
     let source = ends.look_at_source()?;
     let step = ends.step(from, Some(source), Source::Object);
@@ -427,13 +457,15 @@ enum Linked {
 
 pub(crate) fn copy(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> Result<()> {
     let linked = until_done(engine, || {
-        let ends = lock_ends(engine, from, to)?;
+        let Some(ends) = lock_ends(engine, from, to, Change::Copy(mode))? else {
+            return Ok(Attempt::Busy(locked_by_others(to)));
+        };
         if let Some(linked) = link_at_once(&ends, mode)? {
             return Ok(Attempt::Done(linked));
         }
         match mode {
-            Mode::Overwrite => link_over(&ends),
             Mode::Create => link_new(&ends),
+            _ => link_over(&ends),
         }
     });
     let copied = linked.and_then(|linked| match linked {
@@ -506,7 +538,7 @@ fn link_over(ends: &Ends<'_>) -> Result<Attempt<Linked>> {
         // A link has the mtime of its source: here another version with the same e_tag.
         return Ok(Attempt::Done(Linked::Refused));
     }
-    match step.replace()? {
+    match step.replace(Mode::Overwrite)? {
         Tried::Done => {
             // If the destination was a link of the source already, or another process made it one
             // meanwhile, the rename did nothing and left ours (rename(2)).

@@ -6,9 +6,9 @@ use std::path::Path;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{self, Before};
 use crate::place;
-use crate::publish::{Attempt, until_done};
+use crate::publish::{Attempt, locked_by_others, until_done};
 use crate::sys::{self, is, same_error};
-use crate::{Engine, lock};
+use crate::{Engine, advisory, lock};
 
 fn failed(path: &Path, e: io::Error) -> Error {
     let kind = match is::not_found(&e) {
@@ -24,6 +24,9 @@ pub(crate) fn delete(engine: &Engine, path: &Path) -> Result<()> {
     let mut was_there = false;
     until_done(engine, || {
         let _guard = lock::lock(place.key());
+        let Some(_others) = advisory::exclude_others(engine, &[(path, &place)])? else {
+            return Ok(Attempt::Busy(locked_by_others(path)));
+        };
         match Before::look(engine, &place.mount, path) {
             Before::Absent if !was_there => return Err(failed(path, same_error::not_found())),
             Before::There(_) => was_there = true,

@@ -142,23 +142,36 @@ pub(crate) fn write_out(
 ) -> Result<Version> {
     if mode == Mode::Create && engine.exclusive_create == Exclusion::OtherHosts {
         // A bucket's mount finds out at close, if at all, that another host has made it.
-        let e = io::ErrorKind::Unsupported.into();
-        return Err(not_supported(&place.mount, dest, e, "other hosts"));
+        place.mount.locks_for_all_hosts().map_err(|_| {
+            let e = io::ErrorKind::Unsupported.into();
+            not_supported(&place.mount, dest, e, "other hosts")
+        })?;
     }
     until_done(engine, || {
         let busy = || Ok(Attempt::Busy(locked_by_others(dest)));
-        let Some(_guards) = around.lock()? else {
+        let Some(guards) = around.lock()? else {
             return busy();
         };
         // Not of the directory: others write there meanwhile.
-        let others = match advisory::try_lock_name(dest, place) {
-            Locked::Busy => return busy(),
-            Locked::Yes(lock) => Some(lock),
-            Locked::Unavailable => None,
+        let others = match guards.others.has(place) {
+            true => Locked::Yes(None),
+            false => match advisory::try_lock_name(dest, place) {
+                Locked::Yes(lock) => Locked::Yes(Some(lock)),
+                Locked::Busy => Locked::Busy,
+                Locked::Unavailable => Locked::Unavailable,
+            },
+        };
+        if let Locked::Busy = others {
+            return busy();
+        }
+        let before = match mode {
+            Mode::Update(expected) => {
+                Some(publish::expect(engine, place, dest, &guards, expected)?)
+            }
+            _ => observe::look(engine, dest)
+                .map_err(|e| Error::new("access metadata for", dest, e))?,
         };
         around.check()?;
-        let before =
-            observe::look(engine, dest).map_err(|e| Error::new("access metadata for", dest, e))?;
         if mode == Mode::Create && before.is_some() {
             return Err(Error::already_exists(dest, same_error::exists()));
         }
@@ -168,7 +181,7 @@ pub(crate) fn write_out(
             dest,
             mode,
             before,
-            is_alone: others.is_some(),
+            is_alone: matches!(others, Locked::Yes(_)),
             is_ours: false,
         };
         let mut retry = engine.start_retry();

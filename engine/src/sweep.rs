@@ -368,7 +368,7 @@ impl Walk<'_, '_> {
 /// Whether `name`, in the directory that is `dir`, is the lock file that processes of this host
 /// share. Elsewhere it is what an upload of such an object left.
 fn is_host_lock(dir: &Entry, name: &OsStr) -> bool {
-    name == HOST_LOCK && sys::is_host_lock_dir(&dir.stat)
+    name == names::DIR_LOCK || (name == HOST_LOCK && sys::is_host_lock_dir(&dir.stat))
 }
 
 /// A directory below the root, held open from the first look in it on: what is removed by a name

@@ -513,7 +513,13 @@ impl Shared {
             let ours = *ours;
             state.was_tried = true;
             let place = state.stage.place().clone();
-            let alone = publish::Alone(&place);
+            let dest = state.stage.dest().to_owned();
+            let alone = publish::Alone {
+                engine,
+                dest: &dest,
+                place: &place,
+                mode,
+            };
             let around = around.unwrap_or(&alone);
             let version = state.stage.publish(engine, &ours, mode, around)?;
             state.file = Handle::Published(version);

@@ -8,10 +8,10 @@ use object_store_localfs_engine::Mode;
 use super::path::Path;
 use super::put_result::put_result;
 use super::read::Beyond;
-use super::shared::LocalFileSystem;
+use super::shared::{LocalFileSystem, put_mode};
 use super::{
     Attributes, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use stream::{BoxStream, StreamExt};
 
@@ -44,11 +44,7 @@ impl ObjectStore for LocalFileSystem {
         payload: PutPayload,
         opts: PutOptions,
     ) -> Result<PutResult> {
-        let mode = match opts.mode {
-            PutMode::Overwrite => Mode::Overwrite,
-            PutMode::Create => Mode::Create,
-            PutMode::Update(_) => return Err(Error::NotImplemented),
-        };
+        let mode = put_mode(location, opts.mode)?;
         refuse_attributes(&opts.attributes)?;
         self.put_file(location, payload, mode).await.map(put_result)
     }

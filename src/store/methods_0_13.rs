@@ -8,11 +8,11 @@ use object_store_localfs_engine::Mode;
 use super::path::Path;
 use super::put_result::put_result;
 use super::read::Beyond;
-use super::shared::LocalFileSystem;
+use super::shared::{LocalFileSystem, put_mode};
 use super::{
     Attributes, CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload,
-    ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
-    RenameOptions, RenameTargetMode, Result,
+    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
+    RenameTargetMode, Result,
 };
 use stream::{BoxStream, StreamExt};
 
@@ -49,11 +49,7 @@ impl ObjectStore for LocalFileSystem {
         payload: PutPayload,
         opts: PutOptions,
     ) -> Result<PutResult> {
-        let mode = match opts.mode {
-            PutMode::Overwrite => Mode::Overwrite,
-            PutMode::Create => Mode::Create,
-            PutMode::Update(_) => return Err(self.not_implemented("put with PutMode::Update")),
-        };
+        let mode = put_mode(location, opts.mode)?;
         self.refuse_attributes(&opts.attributes, "put")?;
         self.put_file(location, payload, mode).await.map(put_result)
     }

@@ -15,8 +15,11 @@ use object_store_localfs_engine::{
 };
 
 use super::path::Path;
-use super::put_result::put_result;
-use super::{Error, MultipartUpload, PutPayload, PutResult, Result, UploadPart, local_upstream};
+use super::put_result::{e_tag as e_tag_of, put_result};
+use super::{
+    Error, MultipartUpload, PutMode, PutPayload, PutResult, Result, UpdateVersion, UploadPart,
+    local_upstream,
+};
 
 /// A drop-in for upstream's `LocalFileSystem` that finishes what it starts on any mount.
 ///
@@ -152,6 +155,39 @@ impl LocalFileSystem {
     pub fn with_exclusive_create(mut self, weakest: Exclusion) -> Self {
         self.engine = self.engine.with_exclusive_create(weakest);
         self
+    }
+
+    /// Who is excluded while a `PutMode::Update` compares the e_tag and replaces the object: by default
+    /// the other processes of this host. Puts, copies and renames that replace an object, renames and
+    /// deletes that remove one, and uploads that are completed take part, so that no update swallows
+    /// what they did. All who write to a path are to choose the same.
+    ///
+    /// | | held | costs each such write |
+    /// | --- | --- | --- |
+    /// | [`Exclusion::OtherThreads`] | the path lock | nothing |
+    /// | [`Exclusion::OtherProcesses`] | also a byte of a file in `/dev/shm`, or `/tmp` | three system calls |
+    /// | [`Exclusion::OtherHosts`] | also a byte of a file in the object's directory, by the server | a dozen requests to the server; each read costs one more |
+    ///
+    /// A process that dies frees its locks. Containers with a `/dev/shm` each are hosts of their own.
+    /// For all hosts each directory gets a file `.object_store_localfs#1` of no bytes, which no
+    /// listing shows; it is held only where the file system is known to keep such locks for all its
+    /// hosts: NFS, SMB, Ceph, Lustre, GPFS, GFS2, OCFS2, JuiceFS, GlusterFS, and local disks, also
+    /// those that an NFS server of this host exports.
+    ///
+    /// # Errors
+    ///
+    /// `NotSupported` if it cannot be had on the mount of this store's directory, as far as can be
+    /// known: that a lock is granted here proves nothing of other hosts. If it fails later, so does
+    /// the write; less is never made of it. But for the default: where the host cannot have a lock
+    /// file, updates fail with `NotSupported`, and writes without a condition go on.
+    pub fn with_update_exclusion(mut self, exclusion: Exclusion) -> Result<Self> {
+        // Of a store of the whole file system each mount is asked when it is written to.
+        let root = self.root.as_deref().filter(|root| root.parent().is_some());
+        self.engine = self
+            .engine
+            .with_update_exclusion(exclusion, root)
+            .map_err(to_store_error)?;
+        Ok(self)
     }
 
     /// The local directory in which uploads are collected whose mount cannot rename, by default
@@ -290,11 +326,55 @@ pub(super) fn to_store_error(error: EngineError) -> Error {
         ErrorKind::NotSupported => Error::NotSupported {
             source: error.into(),
         },
+        ErrorKind::Precondition => Error::Precondition {
+            path,
+            source: std::io::Error::from(error).into(),
+        },
         _ => Error::Generic {
             store: "LocalFileSystem",
             source: error.into(),
         },
     }
+}
+
+/// What a put to `location` is to do with what is there.
+pub(super) fn put_mode(location: &Path, mode: PutMode) -> Result<Mode> {
+    match mode {
+        PutMode::Overwrite => Ok(Mode::Overwrite),
+        PutMode::Create => Ok(Mode::Create),
+        PutMode::Update(UpdateVersion { e_tag: None, .. }) => Err(Error::Generic {
+            store: "LocalFileSystem",
+            source: format!(
+                "Unable to update {location}: the UpdateVersion has no e_tag, and versions are told \
+                 apart by nothing else"
+            )
+            .into(),
+        }),
+        PutMode::Update(UpdateVersion {
+            e_tag: Some(e_tag), ..
+        }) => match version_of(&e_tag) {
+            Some(version) => Ok(Mode::Update(version)),
+            None => Err(Error::Precondition {
+                path: location.to_string(),
+                source: format!("no version of it has the e_tag {e_tag}").into(),
+            }),
+        },
+    }
+}
+
+/// The version that an e_tag is of, with or without quotes: a store for another minor of object_store
+/// may have given it.
+fn version_of(e_tag: &str) -> Option<Version> {
+    let bare = |e_tag: &str| e_tag.trim_matches('"').to_owned();
+    let asked = bare(e_tag);
+    let mut parts = asked.split('-');
+    let version = Version {
+        inode: u64::from_str_radix(parts.next()?, 16).ok()?,
+        modified_micros: u128::from_str_radix(parts.next()?, 16).ok()?,
+        size: u64::from_str_radix(parts.next()?, 16).ok()?,
+    };
+    // Of one version there is one e_tag.
+    (bare(&e_tag_of(version)) == asked).then_some(version)
 }
 
 /// A multipart upload. Dropped before it is completed, it leaves nothing behind.

@@ -353,12 +353,6 @@ async fn what_upstream_does_not_implement(root: &Dir, wrong: &mut Wrong) {
                 .expect("refused before anything is written")
                 .unwrap_err()
         };
-        let of_version = || {
-            PutMode::Update(UpdateVersion {
-                e_tag: Some("e_tag".into()),
-                version: None,
-            })
-        };
         let with_attributes = |mode: PutMode| PutOptions {
             attributes: attributes(),
             ..PutOptions::from(mode)
@@ -368,11 +362,6 @@ async fn what_upstream_does_not_implement(root: &Dir, wrong: &mut Wrong) {
             ..Default::default()
         };
         for (what, their, our) in [
-            (
-                "put with PutMode::Update",
-                put(&their_store, of_version().into()),
-                put(&our_store, of_version().into()),
-            ),
             (
                 "put with attributes",
                 put(&their_store, with_attributes(PutMode::Overwrite)),

@@ -118,7 +118,6 @@ pub(crate) async fn a_staging_file_of_a_name_with_a_hash_is_listed(
     !listed.objects.is_empty()
 }
 
-/// No twin: ours cannot do it either, yet.
 #[allow(
     clippy::unneeded_struct_pattern,
     reason = "0.13 gave the variant fields"

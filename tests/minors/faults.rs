@@ -1,7 +1,8 @@
 //! What must hold after a fault of a single system call, made in process: any disk, no root.
 
-use std::path::Path as Dir;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::path::{Path as Dir, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use object_store_localfs::{Exclusion, RetryPolicy};
@@ -77,6 +78,7 @@ pub(crate) async fn without_a_lock_only_threads_are_excluded(root: &Dir) {
 pub(crate) enum Mutation {
     Put,
     PutCreate,
+    PutUpdate,
     Multipart,
     Copy,
     CopyCreate,
@@ -87,9 +89,13 @@ pub(crate) enum Mutation {
 
 use Mutation::*;
 
-pub(crate) const ALL: [Mutation; 8] = [
+/// The versions that are to be updated, by their paths: a read might meet the fault.
+static OLD: LazyLock<Mutex<HashMap<PathBuf, PutResult>>> = LazyLock::new(Mutex::default);
+
+pub(crate) const ALL: [Mutation; 9] = [
     Put,
     PutCreate,
+    PutUpdate,
     Multipart,
     Copy,
     CopyCreate,
@@ -107,7 +113,9 @@ impl Mutation {
     pub(crate) async fn prepare(self, store: &LocalFileSystem) {
         store.put(&at("from"), "new data".into()).await.unwrap();
         if !self.creates() {
-            store.put(&at("to"), "old".into()).await.unwrap();
+            let old = store.put(&at("to"), "old".into()).await.unwrap();
+            let path = store.path_to_filesystem(&at("to")).unwrap();
+            OLD.lock().unwrap().insert(path, old);
         }
     }
 
@@ -119,6 +127,12 @@ impl Mutation {
             PutCreate => {
                 let create = PutOptions::from(PutMode::Create);
                 store.put_opts(&to, data(), create).await.map(Some)
+            }
+            PutUpdate => {
+                let path = store.path_to_filesystem(&to).unwrap();
+                let old = OLD.lock().unwrap()[&path].clone();
+                let update = PutMode::Update(old.into());
+                store.put_opts(&to, data(), update.into()).await.map(Some)
             }
             Multipart => {
                 let mut upload = store.put_multipart(&to).await?;
@@ -323,6 +337,7 @@ pub(crate) async fn a_lost_reply_is_a_success_once(root: &Dir) {
     for (mutation, op, errno) in [
         (Put, Op::Rename, libc::ENOENT),
         (Multipart, Op::Rename, libc::ENOENT),
+        (PutUpdate, Op::Rename, libc::ENOENT),
         (PutCreate, Op::RenameExclusive, libc::EEXIST),
         (PutCreate, Op::RenameExclusive, libc::ENOENT),
         (PutCreate, Op::Link, libc::EEXIST),

@@ -8,12 +8,13 @@ use super::object_store::*;
 use crate::minors::{Mishap, behind, files, fresh};
 
 /// All that writes data where there are no links.
-const WRITES: [Mutation; 5] = [Put, PutCreate, Multipart, Copy, CopyCreate];
+const WRITES: [Mutation; 6] = [Put, PutCreate, PutUpdate, Multipart, Copy, CopyCreate];
 
 /// All but the one that leaves nothing.
-const PUBLISHES: [Mutation; 7] = [
+const PUBLISHES: [Mutation; 8] = [
     Put,
     PutCreate,
+    PutUpdate,
     Multipart,
     Copy,
     CopyCreate,

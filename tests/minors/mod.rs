@@ -35,6 +35,8 @@ macro_rules! minor {
             pub(crate) mod suites;
             #[path = "sweep.rs"]
             pub(crate) mod sweep;
+            #[path = "updates.rs"]
+            pub(crate) mod updates;
             #[path = "verdicts.rs"]
             pub(crate) mod verdicts;
 

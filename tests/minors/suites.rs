@@ -35,7 +35,7 @@ async fn run(root: &Path, fsync: bool) {
         copy_if_not_exists,
         copy_rename_nonexistent_object,
         stream_get,
-        put_opts(false),
+        put_opts(true),
         multipart_race_condition(true),
         multipart_out_of_order,
     ];

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use super::unix::{Unlock, seen};
+use super::unix::{seen, stat};
 use super::{DirStat, MountInfo, Seen, Stat};
 
 // From linux/stat.h, here because a libc of a user's lock file may be too old to have them.
@@ -74,6 +74,10 @@ impl Statx {
         }
     }
 
+    fn is_symlink(&self) -> bool {
+        u32::from(self.mode) & libc::S_IFMT == libc::S_IFLNK
+    }
+
     fn seen(&self) -> Seen {
         let dev = libc::makedev(self.dev_major, self.dev_minor);
         let kind = u32::from(self.mode) & libc::S_IFMT;
@@ -128,6 +132,48 @@ fn statx_at(at: RawFd, path: &CStr, flags: libc::c_int, mask: u32) -> io::Result
         // SAFETY: zeroed above, and filled in by the kernel.
         0 => Ok(unsafe { out.assume_init() }),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// From fcntl.h, as above.
+const AT_STATX_FORCE_SYNC: libc::c_int = 0x2000;
+
+/// NFS looks names up anew in a directory that it finds to be changed.
+pub(in crate::sys) fn refresh_dir(dir: &Path) -> io::Result<()> {
+    let asked = statx_at(
+        libc::AT_FDCWD,
+        &c_string(dir)?,
+        AT_STATX_FORCE_SYNC,
+        STATX_BASIC_STATS,
+    );
+    match asked {
+        Err(e) if is_no_statx(&e) => std::fs::metadata(dir).map(|_| ()),
+        asked => asked.map(|_| ()),
+    }
+}
+
+pub(in crate::sys) fn fresh_stat(path: &Path) -> io::Result<Stat> {
+    let flags = AT_STATX_FORCE_SYNC | libc::AT_SYMLINK_NOFOLLOW;
+    match statx_at(libc::AT_FDCWD, &c_string(path)?, flags, STATX_BASIC_STATS) {
+        Ok(s) => Ok(Stat {
+            is_symlink: s.is_symlink(),
+            ..s.seen().stat
+        }),
+        Err(e) if is_no_statx(&e) => std::fs::symlink_metadata(path).map(|m| stat(&m)),
+        Err(e) => Err(e),
+    }
+}
+
+/// How many names the file has, by what the server says now.
+pub(in crate::sys) fn fresh_links(file: RawFd) -> io::Result<u64> {
+    let flags = libc::AT_EMPTY_PATH | AT_STATX_FORCE_SYNC;
+    match statx_at(file, c"", flags, STATX_BASIC_STATS) {
+        Ok(s) => Ok(u64::from(s.nlink)),
+        // Nothing is known to the contrary.
+        Err(e) if is_no_statx(&e) => Ok(1),
+        // NFS: it is gone, and nobody has it open there.
+        Err(e) if e.raw_os_error() == Some(libc::ESTALE) => Ok(0),
+        Err(e) => Err(e),
     }
 }
 
@@ -298,91 +344,23 @@ pub(in crate::sys) fn copy_in_kernel(from: &File, to: &File, len: u64) -> io::Re
     Ok(written_at as u64)
 }
 
-/// This host's lock file: one, empty for ever, of which paths lock bytes, so that nothing piles up
-/// and nothing is left locked. Opened anew for each lock, since a lock belongs to the open file
-/// and a forked child would share it. Its name is hidden by every version of object_store.
-const HOST_LOCK_FILE: &str = crate::sweep::HOST_LOCK;
-
-/// Not by TMPDIR: all processes must come to the same.
-const HOST_LOCK_DIRS: [&str; 2] = ["/dev/shm", "/tmp"];
-
-/// By its identity: it may be reached by another path.
-pub(in crate::sys) fn is_host_lock_dir(dir: &Stat) -> bool {
-    HOST_LOCK_DIRS
-        .iter()
-        .any(|path| std::fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (dir.dev, dir.ino)))
+/// Since Linux 6.13.
+pub(in crate::sys) fn has_fine_mtimes() -> bool {
+    static FINE: LazyLock<bool> = LazyLock::new(|| {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
+        release.is_ok_and(|release| is_since(&release, (6, 13)))
+    });
+    *FINE
 }
 
-fn open_host_lock_file() -> io::Result<File> {
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for dir in HOST_LOCK_DIRS.map(Path::new) {
-        let path = dir.join(HOST_LOCK_FILE);
-        let open = || {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true);
-            options.custom_flags(libc::O_NOFOLLOW).open(&path)
-        };
-        let opened = match open() {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                make_host_lock_file(dir, &path).and_then(|()| open())
-            }
-            opened => opened,
-        };
-        match opened {
-            Ok(file) => return Ok(file),
-            Err(e) => last = e,
-        }
-    }
-    Err(last)
-}
-
-/// For all users, whatever this one's umask: it has its mode before it has its name.
-fn make_host_lock_file(dir: &Path, path: &Path) -> io::Result<()> {
-    let draft = crate::names::private_path(&dir.join("draft"));
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&draft)?;
-    let made = file
-        .set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-        .and_then(|()| std::fs::hard_link(&draft, path));
-    let _ = std::fs::remove_file(&draft);
-    match made {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made,
-    }
-}
-
-/// A lock of an open file description (fcntl_locking(2)): of this handle, not of the process.
-pub(in crate::sys) fn lock_on_host(byte: u64) -> io::Result<Unlock> {
-    // A file that was removed meanwhile locks nobody out.
-    const REMOVED: u32 = 10;
-    let byte = (byte & libc::off_t::MAX as u64) as libc::off_t;
-    for _ in 0..REMOVED {
-        let file = open_host_lock_file()?;
-        set_lock(&file, byte, libc::F_WRLCK)?;
-        if file.metadata()?.nlink() > 0 {
-            return Ok(Unlock::Byte(file, byte));
-        }
-    }
-    Err(io::Error::other("the host's lock file is being removed"))
-}
-
-pub(in crate::sys) fn unlock_byte(file: &File, byte: libc::off_t) {
-    let _ = set_lock(file, byte, libc::F_UNLCK);
-}
-
-fn set_lock(file: &File, byte: libc::off_t, kind: libc::c_int) -> io::Result<()> {
-    // SAFETY: all zeroes is a struct flock, whatever fields a platform adds.
-    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = kind as libc::c_short;
-    lock.l_whence = libc::SEEK_SET as libc::c_short;
-    lock.l_start = byte;
-    lock.l_len = 1;
-    // SAFETY: an open descriptor, and a struct flock that outlives the call.
-    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &lock) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+/// `6.13.0-rc1+` is 6.13.
+fn is_since(release: &str, version: (u32, u32)) -> bool {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|digits| digits.parse().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(major), Some(minor)) => (major, minor) >= version,
+        _ => false,
     }
 }
 
@@ -529,6 +507,24 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(see(&dir).unwrap().stat.is_dir && !see(&dir).unwrap().is_file);
         assert_eq!(see(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_release_is_read_as_a_version() {
+        for (release, is) in [
+            ("6.13.0", true),
+            ("6.13-rc1", true),
+            ("6.18.44-fc-v657\n", true),
+            ("7.0.1", true),
+            ("10.2", true),
+            ("6.12.9", false),
+            ("6.1.192-2", false),
+            ("5.15.0-1-amd64", false),
+            ("", false),
+            ("x", false),
+        ] {
+            assert_eq!(is_since(release, (6, 13)), is, "{release}");
+        }
     }
 
     #[test]

@@ -11,6 +11,10 @@ use crate::fault::{Call, Op, around};
 
 pub(crate) mod dir;
 #[cfg(target_os = "linux")]
+mod dir_lock;
+#[cfg(unix)]
+mod host_lock;
+#[cfg(target_os = "linux")]
 mod linux;
 pub(crate) mod process;
 #[cfg(unix)]
@@ -336,10 +340,41 @@ pub(crate) fn lock_dir(path: &Path) -> io::Result<HeldLock> {
     })
 }
 
+/// Locks a byte of the lock file that is in the directory `dir`, which is made if it is missing, for
+/// `path`: for all hosts, as far as the server keeps what it grants. Never waits.
+pub(crate) fn lock_in_dir(dir: &Path, byte: u64, path: &Path) -> io::Result<HeldLock> {
+    around(Call::new(Op::Lock, path), || {
+        platform::lock_in_dir(dir, byte).map(|lock| HeldLock(Some(lock)))
+    })
+}
+
+/// Removes the lock file of the directory `dir`, unless somebody has locked a byte of it.
+pub(crate) fn remove_lock_in_dir(dir: &Path) -> io::Result<()> {
+    around(Call::new(Op::Lock, dir), || {
+        platform::remove_lock_in_dir(dir)
+    })
+}
+
+/// Has the kernel ask the server about the directory `dir`, so that names in it which another host
+/// has changed are looked up anew.
+pub(crate) fn refresh_dir(dir: &Path) -> io::Result<()> {
+    around(Call::new(Op::StatDir, dir), || platform::refresh_dir(dir))
+}
+
+/// As [`stat`], by what the server says now and not by what is cached.
+pub(crate) fn fresh_stat(path: &Path) -> io::Result<Stat> {
+    around(Call::new(Op::Stat, path), || platform::fresh_stat(path))
+}
+
 /// Whether the table of mounts has changed since this was last asked. Always no where the system
 /// does not tell.
 pub(crate) fn mounts_changed() -> bool {
     platform::mounts_changed()
+}
+
+/// Whether the kernel has mtimes that are as fine as its clock, on the file systems that have them.
+pub(crate) fn has_fine_mtimes() -> bool {
+    platform::has_fine_mtimes()
 }
 
 /// Whether this host's lock file is in the directory that is `dir`.

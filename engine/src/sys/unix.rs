@@ -11,12 +11,16 @@ use std::time::SystemTime;
 
 #[cfg(not(target_os = "linux"))]
 use super::MountInfo;
+#[cfg(target_os = "linux")]
+pub(super) use super::dir_lock::{lock_in_dir, remove_lock_in_dir};
+pub(super) use super::host_lock::is_host_lock_dir;
+use super::host_lock::{self, HostByte};
 use super::{DirStat, Seen, Stat};
 
 #[cfg(target_os = "linux")]
 pub(super) use super::linux::{
-    canonical_dir, clone_file, copy_in_kernel, create_unnamed, is_host_lock_dir, lock_on_host,
-    mount_info, mounts_changed, rename_exclusive, see, see_handle, stat_dir,
+    canonical_dir, clone_file, copy_in_kernel, create_unnamed, fresh_stat, has_fine_mtimes,
+    mount_info, mounts_changed, refresh_dir, rename_exclusive, see, see_handle, stat_dir,
 };
 
 /// What an error number means to us.
@@ -64,6 +68,10 @@ pub(crate) mod is {
 
     pub(crate) fn not_found(e: &io::Error) -> bool {
         any_of(e, &[libc::ENOENT])
+    }
+
+    pub(crate) fn not_empty(e: &io::Error) -> bool {
+        any_of(e, &[libc::ENOTEMPTY, libc::EEXIST])
     }
 
     pub(crate) fn exists(e: &io::Error) -> bool {
@@ -312,6 +320,11 @@ pub(super) fn copy_in_kernel(_from: &File, _to: &File, _len: u64) -> io::Result<
 }
 
 #[cfg(not(target_os = "linux"))]
+pub(super) fn has_fine_mtimes() -> bool {
+    false
+}
+
+#[cfg(not(target_os = "linux"))]
 pub(super) fn mounts_changed() -> bool {
     false
 }
@@ -358,16 +371,22 @@ pub(super) fn mount_info(_path: &Path, _dir: &DirStat) -> Option<MountInfo> {
 /// What a lock is undone by.
 #[derive(Debug)]
 pub(super) enum Unlock {
+    Host(HostByte),
     #[cfg(target_os = "linux")]
-    Byte(File, libc::off_t),
+    Byte(File, u64),
     Whole(File),
+}
+
+pub(super) fn lock_on_host(byte: u64) -> io::Result<Unlock> {
+    host_lock::lock_on_host(byte).map(Unlock::Host)
 }
 
 /// Undone, not only closed: a child that was forked meanwhile has the handle too.
 pub(super) fn unlock(lock: Unlock) {
     match lock {
+        Unlock::Host(lock) => lock.unlock(),
         #[cfg(target_os = "linux")]
-        Unlock::Byte(file, byte) => super::linux::unlock_byte(&file, byte),
+        Unlock::Byte(file, byte) => host_lock::unlock_range(&file, byte, 1),
         Unlock::Whole(file) => {
             // SAFETY: an open descriptor; the call takes no pointer.
             unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
@@ -387,15 +406,25 @@ pub(super) fn lock_dir(path: &Path) -> io::Result<Unlock> {
     }
 }
 
-/// The directory's own lock must do: macOS and the BSDs have no locks of an open file.
+/// macOS and the BSDs have no locks of an open file.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn lock_on_host(_byte: u64) -> io::Result<Unlock> {
+pub(super) fn lock_in_dir(_dir: &Path, _byte: u64) -> io::Result<Unlock> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn is_host_lock_dir(_dir: &Stat) -> bool {
-    false
+pub(super) fn remove_lock_in_dir(_dir: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn refresh_dir(_dir: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn fresh_stat(path: &Path) -> io::Result<Stat> {
+    std::fs::symlink_metadata(path).map(|m| stat(&m))
 }
 
 pub(super) fn set_modified(path: &Path, modified: SystemTime) -> io::Result<()> {

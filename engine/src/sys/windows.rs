@@ -62,6 +62,10 @@ pub(crate) mod is {
         any_of(e, &[ERROR_FILE_NOT_FOUND, ERROR_PATH_NOT_FOUND])
     }
 
+    pub(crate) fn not_empty(e: &io::Error) -> bool {
+        e.kind() == io::ErrorKind::DirectoryNotEmpty
+    }
+
     pub(crate) fn exists(e: &io::Error) -> bool {
         any_of(e, &[ERROR_FILE_EXISTS, ERROR_ALREADY_EXISTS])
     }
@@ -226,7 +230,7 @@ pub(super) fn set_modified(path: &Path, modified: std::time::SystemTime) -> io::
     file.set_modified(modified)
 }
 
-/// No lock that excludes other processes is needed: NTFS has exclusive steps.
+/// Creations need no lock: NTFS has exclusive steps.
 #[derive(Debug)]
 pub(super) enum Unlock {}
 
@@ -240,6 +244,26 @@ pub(super) fn lock_dir(_path: &Path) -> io::Result<Unlock> {
 
 pub(super) fn lock_on_host(_byte: u64) -> io::Result<Unlock> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(super) fn lock_in_dir(_dir: &Path, _byte: u64) -> io::Result<Unlock> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(super) fn remove_lock_in_dir(_dir: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(super) fn refresh_dir(_dir: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+pub(super) fn fresh_stat(path: &Path) -> io::Result<Stat> {
+    std::fs::symlink_metadata(path).map(|m| stat(&m))
+}
+
+pub(super) fn has_fine_mtimes() -> bool {
+    false
 }
 
 pub(super) fn mounts_changed() -> bool {
