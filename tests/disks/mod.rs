@@ -27,6 +27,12 @@ impl Disk {
         Self::on_loop("ext4", 512, "mkfs.ext4", &["-q", "-F"], "e2fsprogs")
     }
 
+    /// With inodes that have room for whole seconds only (mke2fs(8), -I).
+    pub(crate) fn ext4_of_whole_seconds() -> Self {
+        let options = ["-q", "-F", "-I", "128"];
+        Self::on_loop("ext4", 512, "mkfs.ext4", &options, "e2fsprogs")
+    }
+
     pub(crate) fn xfs() -> Self {
         Self::on_loop("xfs", 512, "mkfs.xfs", &["-q", "-f"], "xfsprogs")
     }
