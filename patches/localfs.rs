@@ -5,6 +5,7 @@
 use crate::*;
 use crate::local_upstream;
 
+mod attributes;
 mod methods;
 mod put_result;
 mod read;

@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 
 use object_store_localfs::Swept;
 use object_store_localfs_engine::fault::{self, Fault, Op};
-use object_store_localfs_engine::{Engine, SweepEvent, SweepOptions, Use, Verdict};
+use object_store_localfs_engine::{Attributes, Engine, SweepEvent, SweepOptions, Use, Verdict};
 use proptest::prelude::*;
 
 use minors::{files, for_each_minor};
@@ -658,7 +658,7 @@ proptest! {
     #[test]
     fn every_staging_file_is_hidden_and_found(name in names()) {
         let dir = tempfile::tempdir().unwrap();
-        let Ok(upload) = Engine::new().upload(&dir.path().join(&name)) else {
+        let Ok(upload) = Engine::new().upload(&dir.path().join(&name), &Attributes::NONE) else {
             // Longer than the file system allows.
             prop_assert!(name.len() > 250);
             return Ok(());

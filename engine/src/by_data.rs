@@ -26,14 +26,15 @@ pub(crate) fn copy_data(engine: &Engine, from: &Path, to: &Path, mode: Mode) -> 
 
 /// An upload to `to` of all that `from` holds.
 fn upload_copy(engine: &Engine, from: &Path, to: &Path) -> Result<Upload> {
-    let source = engine.open(from.to_owned()).map_err(|e| match e.kind() {
+    let mut source = engine.open(from.to_owned()).map_err(|e| match e.kind() {
         ErrorKind::NotFound => source_not_found(from),
         _ => e,
     })?;
     if source.is_dir() {
         return Err(failed(from, to, same_error::not_permitted()));
     }
-    let upload = Upload::begin(&engine.for_operation(), to, false)?;
+    let attributes = source.attributes()?;
+    let upload = Upload::begin(&engine.for_operation(), to, false, &attributes)?;
     upload.fill_from(source)?;
     Ok(upload)
 }

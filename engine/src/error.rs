@@ -20,6 +20,8 @@ pub enum ErrorKind {
     Precondition,
     /// This mount cannot do it.
     NotSupported,
+    /// Something was asked for besides that this mount has not; without that it can be done.
+    NotImplemented,
     /// Anything else.
     Other,
 }

@@ -29,6 +29,14 @@ pub enum Op {
     StatHandle,
     /// Setting the times of a file.
     SetTimes,
+    /// flistxattr.
+    ListXattr,
+    /// fgetxattr.
+    GetXattr,
+    /// fsetxattr.
+    SetXattr,
+    /// fremovexattr.
+    RemoveXattr,
     /// flock of a directory, or a lock of a byte in the host's lock file.
     Lock,
     /// lstat of a path; of what a listing shows, stat.

@@ -7,7 +7,8 @@
 //!
 //! # The order of a write
 //!
-//! 1. The staging file is made next to the destination, `{destination}#{digits}`.
+//! 1. The staging file is made next to the destination, `{destination}#{digits}`, and given its
+//!    attributes.
 //! 2. Parts are written at their offsets, in any order, in parallel.
 //! 3. Every part that was handed out has been written; else an error, and nothing is published.
 //! 4. fsync, if it was asked for.
@@ -20,6 +21,7 @@
 //! 10. fsync of the directory, if it was asked for; the path is unlocked.
 
 mod advisory;
+mod attributes;
 mod by_data;
 mod dirs;
 mod error;
@@ -49,6 +51,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+pub use attributes::{Attribute, Attributes};
 pub use error::{Error, ErrorKind, Result};
 pub use list::{Depth, Listed, Lister};
 pub use lock::PathGuard;
@@ -202,32 +205,40 @@ impl Engine {
         self.counters.snapshot()
     }
 
-    /// Begins a write to `dest`: makes its staging file, and the directories it needs.
-    pub fn upload(&self, dest: &Path) -> Result<Upload> {
-        Upload::begin(&self.for_operation(), dest, true)
+    /// Begins a write to `dest`: makes its staging file, and the directories it needs. `attributes`
+    /// are all that the object will have.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotImplemented`] where the mount does not keep attributes.
+    pub fn upload(&self, dest: &Path, attributes: &Attributes) -> Result<Upload> {
+        Upload::begin(&self.for_operation(), dest, true, attributes)
     }
 
-    /// Writes a whole file: `chunks` one after another, `len` bytes in all.
+    /// Writes a whole file: `chunks` one after another, `len` bytes in all. For `attributes` see
+    /// [`Engine::upload`].
     pub fn put<'a>(
         &self,
         dest: &Path,
         len: u64,
         chunks: impl Iterator<Item = &'a [u8]>,
         mode: Mode,
+        attributes: &Attributes,
     ) -> Result<Version> {
         let engine = self.for_operation();
         if let Mode::Update(expected) = mode {
             // Before anything is written: what is stale now will be.
             engine.look_at_expected(dest, expected)?;
         }
-        let upload = Upload::begin(&engine, dest, false)?;
+        let upload = Upload::begin(&engine, dest, false, attributes)?;
         let part = upload.part(len);
         part.writer().write(chunks)?;
         part.is_written();
         upload.complete(mode)
     }
 
-    /// Makes `to` a copy of `from`: a hard link where the mount has them, else a copy of the data.
+    /// Makes `to` a copy of `from`, attributes included: a hard link where the mount has them, else
+    /// a copy of the data.
     pub fn copy(&self, from: &Path, to: &Path, mode: Mode) -> Result<()> {
         refuse_update(to, mode)?;
         relocate::copy(&self.for_operation(), from, to, mode)

@@ -90,6 +90,8 @@ pub struct MountFacts {
     pub clones: Known,
     /// fsync(2) of a directory.
     pub directory_sync: Known,
+    /// Extended attributes that users may set (xattr(7)): where objects keep their attributes.
+    pub extended_attributes: Known,
     /// flock(2) of a directory, that it excludes others included.
     pub advisory_locks: Known,
     /// Inode numbers that stay with a file and so are part of its e_tag.
@@ -141,6 +143,7 @@ pub(crate) struct Mount {
     pub(crate) clones: Fact,
     pub(crate) dir_sync: Fact,
     pub(crate) dir_lock: Fact,
+    pub(crate) xattrs: Fact,
     stable_inodes: Fact,
     /// A file was seen whose mtime is of whole seconds.
     saw_coarse_mtime: AtomicBool,
@@ -208,6 +211,7 @@ impl Mount {
             clones: Fact::default(),
             dir_sync: Fact::default(),
             dir_lock: Fact::default(),
+            xattrs: Fact::default(),
             stable_inodes: Fact::default(),
             saw_coarse_mtime: AtomicBool::new(false),
             mtime_steps_lost: AtomicUsize::new(0),
@@ -223,6 +227,17 @@ impl Mount {
     /// As the kernel names it; empty if unknown.
     pub(crate) fn fs_type(&self) -> &str {
         self.info.as_ref().map_or("", |i| &i.fs_type)
+    }
+
+    /// For messages.
+    pub(crate) fn named(&self) -> String {
+        match &self.info {
+            Some(info) => {
+                let at = info.mount_point.display();
+                format!("the {} mount at {at}", info.fs_type)
+            }
+            None => "this mount".into(),
+        }
     }
 
     /// Nothing needs a second look here.
@@ -334,6 +349,7 @@ impl Mount {
             rename: self.rename.known(),
             clones: self.clones.known(),
             directory_sync: self.dir_sync.known(),
+            extended_attributes: self.xattrs.known(),
             advisory_locks: self.dir_lock.known(),
             stable_inodes,
         }

@@ -150,10 +150,12 @@ fn write_out(
     engine.fell_back("rename", dest, "writing the destination in one pass");
     let mut file = engine.open(path.to_owned())?;
     let like = file.file().try_clone().ok();
+    let attributes = file.attributes()?;
     let mut source = spool::Source {
         len: ours.size,
         read: &mut |range| file.read(range),
         like: like.as_ref(),
+        attributes: &attributes,
     };
     let version = spool::write_out(engine, staging.place(), dest, &mut source, mode, around)?;
     staging.discard();

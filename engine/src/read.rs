@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::attributes::{Attributes, Reading};
 use crate::error::{Error, ErrorKind, Result};
-use crate::mount::{self, Mount};
+use crate::mount::{self, Known, Mount};
 use crate::recoveries::count;
 use crate::sys::{self, Seen, Stat, is, same_error};
 use crate::{Engine, Version, place};
@@ -194,6 +195,26 @@ impl Reader {
         self.mount.is_native()
     }
 
+    /// What the object was given when it was written. Where the mount keeps nothing of the kind,
+    /// or has nothing to keep it in, none.
+    ///
+    /// One call (flistxattr), and one for each attribute; no call on a mount that is known to have
+    /// no such thing.
+    pub fn attributes(&mut self) -> Result<Attributes> {
+        if !self.mount.xattrs.may() {
+            return Ok(Attributes::NONE);
+        }
+        let mut reading = Reading::default();
+        let found = self.reading(|file, path| reading.go_on(file, path))?;
+        if !found.is_empty() {
+            self.mount.xattrs.works();
+        }
+        if self.mount.xattrs.known() == Known::Yes {
+            self.check_unchanged()?;
+        }
+        Ok(found)
+    }
+
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
@@ -267,8 +288,13 @@ impl Reader {
     }
 
     fn fill(&mut self, buf: &mut [u8], offset: u64) -> Result<usize> {
-        let mut e = match sys::read_at(&self.file, &self.path, buf, offset) {
-            Ok(filled) => return Ok(filled),
+        self.reading(|file, path| sys::read_at(file, path, buf, offset))
+    }
+
+    /// Makes a call that reads, by another handle of the same version if this one goes stale.
+    fn reading<T>(&mut self, mut call: impl FnMut(&File, &Path) -> io::Result<T>) -> Result<T> {
+        let mut e = match call(&self.file, &self.path) {
+            Ok(read) => return Ok(read),
             Err(e) => e,
         };
         let engine = self.engine.for_operation();
@@ -283,8 +309,8 @@ impl Reader {
             if lost {
                 self.reopen(&engine)?;
             }
-            match sys::read_at(&self.file, &self.path, buf, offset) {
-                Ok(filled) => return Ok(filled),
+            match call(&self.file, &self.path) {
+                Ok(read) => return Ok(read),
                 Err(next) => e = next,
             }
         }

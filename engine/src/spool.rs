@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::advisory::{self, Locked};
+use crate::attributes::{Attributes, Target};
 use crate::error::{Error, Result};
 use crate::mount::Mount;
 use crate::place::Place;
@@ -32,10 +33,17 @@ pub(crate) struct Spool {
     pub(crate) file: Arc<File>,
     /// It has the permissions of what it is a copy of.
     pub(crate) is_copy: AtomicBool,
+    /// What the destination is to have.
+    attributes: Attributes,
 }
 
 impl Spool {
-    pub(crate) fn create(engine: &Engine, dest: &Path, place: Place) -> Result<Self> {
+    pub(crate) fn create(
+        engine: &Engine,
+        dest: &Path,
+        place: Place,
+        attributes: Attributes,
+    ) -> Result<Self> {
         let default;
         let dir = match &engine.spool_dir {
             Some(dir) => &**dir,
@@ -58,6 +66,7 @@ impl Spool {
             path,
             file: Arc::new(file),
             is_copy: AtomicBool::new(false),
+            attributes,
         })
     }
 
@@ -72,6 +81,7 @@ impl Spool {
             len,
             read: &mut |range: Range<u64>| self.read(range),
             like: self.is_copy.load(Relaxed).then_some(&*self.file),
+            attributes: &self.attributes,
         };
         write_out(engine, &self.place, &self.dest, &mut source, mode, around)
     }
@@ -102,6 +112,7 @@ pub(crate) struct Source<'a> {
     pub(crate) read: &'a mut dyn FnMut(Range<u64>) -> Result<Vec<u8>>,
     /// Whose permissions it is to have.
     pub(crate) like: Option<&'a File>,
+    pub(crate) attributes: &'a Attributes,
 }
 
 impl Source<'_> {
@@ -294,8 +305,9 @@ impl Pass<'_> {
     }
 
     fn make(&mut self, source: &mut Source<'_>) -> Result<Version, Failed> {
-        let file = self.open()?;
+        let mut file = self.open()?;
         let (engine, dest) = (self.engine, self.dest);
+        self.describe(source.attributes, &mut file)?;
         if let Some(like) = source.like {
             permit(like, &file, dest, false);
         }
@@ -344,6 +356,28 @@ impl Pass<'_> {
             observe::make_distinct(engine, self.mount, dest, &now, &before, true)
         });
         Ok(self.mount.version(&moved.unwrap_or(now)))
+    }
+
+    /// Replaces the attributes of what was there, before the first byte.
+    fn describe(&self, attributes: &Attributes, file: &mut File) -> Result<(), Failed> {
+        let target = Target {
+            engine: self.engine,
+            mount: self.mount,
+            dest: self.dest,
+            path: self.dest,
+            reopen: &|| sys::open_write(self.dest),
+        };
+        let cleared = match self.before {
+            Some(_) => target.clear(file),
+            None => Ok(()),
+        };
+        let done = cleared.and_then(|()| target.give(attributes, file));
+        done.map_err(
+            |e| match is::stale(e.io_error()) || is::interrupted(e.io_error()) {
+                true => Failed::Passing(e),
+                false => Failed::ForGood(e),
+            },
+        )
     }
 
     /// After the last attempt: a destination that is not what it was before is what this one has

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
 
+use crate::attributes::{self, Attributes, Target};
 use crate::error::{Error, Result};
 use crate::ledger::{Digest, Ledger, Ticket};
 use crate::mount::{Known, Mount};
@@ -138,8 +139,13 @@ enum Handle {
 
 impl Upload {
     /// Whether it `comes_in_parts`, and so in any order.
-    pub(crate) fn begin(engine: &Engine, dest: &Path, comes_in_parts: bool) -> Result<Self> {
-        let (stage, file) = begin_stage(engine, dest, comes_in_parts)?;
+    pub(crate) fn begin(
+        engine: &Engine,
+        dest: &Path,
+        comes_in_parts: bool,
+        attributes: &Attributes,
+    ) -> Result<Self> {
+        let (stage, file) = begin_stage(engine, dest, comes_in_parts, attributes)?;
         let mount = Arc::clone(&stage.place().mount);
         Ok(Self {
             shared: Arc::new(Shared {
@@ -283,14 +289,28 @@ pub(crate) fn permit(source: &File, file: &File, path: &Path, while_written: boo
 }
 
 /// Makes the file that the bytes go to first.
-fn begin_stage(engine: &Engine, dest: &Path, comes_in_parts: bool) -> Result<(Stage, Arc<File>)> {
-    let spooled = |place| -> Result<_> {
-        let spool = Spool::create(engine, dest, place)?;
+fn begin_stage(
+    engine: &Engine,
+    dest: &Path,
+    comes_in_parts: bool,
+    attributes: &Attributes,
+) -> Result<(Stage, Arc<File>)> {
+    let spooled = |place: Place| -> Result<_> {
+        if !attributes.is_empty() {
+            // The destination gets them last, when what was there is gone: that it can have them
+            // is to be known now.
+            let (staging, mut file) = Staging::create(engine, dest, Some(place.clone()))?;
+            give(engine, &staging, attributes, &mut file)?;
+        }
+        let spool = Spool::create(engine, dest, place, attributes.clone())?;
         let file = Arc::clone(&spool.file);
         Ok((Stage::Spooled(spool), file))
     };
     // A directory that is missing is made with the staging file.
     let known = engine.locate(dest).ok();
+    if let Some(place) = &known {
+        attributes::check(&place.mount, dest, attributes)?;
+    }
     if let Some(place) = known.as_ref().filter(|place| !place.mount.rename.may()) {
         return spooled(place.clone());
     }
@@ -305,7 +325,26 @@ fn begin_stage(engine: &Engine, dest: &Path, comes_in_parts: bool) -> Result<(St
             None => return spooled(place),
         }
     }
+    // Under the name that it keeps: servers may know them by path.
+    give(engine, &staging, attributes, &mut file)?;
     Ok((Stage::Beside(staging), Arc::new(file)))
+}
+
+/// Gives them to a staging file.
+fn give(
+    engine: &Engine,
+    staging: &Staging,
+    attributes: &Attributes,
+    file: &mut File,
+) -> Result<()> {
+    let target = Target {
+        engine,
+        mount: &staging.place().mount,
+        dest: staging.dest(),
+        path: staging.path(),
+        reopen: &|| staging.reopen(),
+    };
+    target.give(attributes, file)
 }
 
 impl Drop for Upload {
@@ -641,6 +680,7 @@ impl Shared {
                 len: size,
                 read: &mut |range| copied.read(range),
                 like: None,
+                attributes: &Attributes::NONE,
             };
             let same = self
                 .engine

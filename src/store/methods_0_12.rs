@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use object_store_localfs_engine::Mode;
+use object_store_localfs_engine::{Attributes as Kept, Error as EngineError, Mode};
 
+use super::attributes::to_keep;
 use super::path::Path;
 use super::put_result::put_result;
 use super::read::Beyond;
@@ -23,11 +24,13 @@ pub(super) mod stream {
 /// How many objects are deleted at a time.
 const PARALLEL_DELETES: usize = 10;
 
-fn refuse_attributes(attributes: &Attributes) -> Result<()> {
-    match attributes.is_empty() {
-        true => Ok(()),
-        false => Err(Error::NotImplemented),
-    }
+/// What it would say has been told by an event.
+pub(super) fn not_implemented(_error: EngineError) -> Error {
+    Error::NotImplemented
+}
+
+fn attributes(given: &Attributes) -> Result<Kept> {
+    to_keep(given).map_err(|_unknown| Error::NotImplemented)
 }
 
 #[async_trait::async_trait]
@@ -45,12 +48,13 @@ impl ObjectStore for LocalFileSystem {
         opts: PutOptions,
     ) -> Result<PutResult> {
         let mode = put_mode(location, opts.mode)?;
-        refuse_attributes(&opts.attributes)?;
-        self.put_file(location, payload, mode).await.map(put_result)
+        let attributes = attributes(&opts.attributes)?;
+        let put = self.put_file(location, payload, mode, attributes);
+        put.await.map(put_result)
     }
 
     async fn put_multipart(&self, location: &Path) -> Result<Box<dyn MultipartUpload>> {
-        self.begin_upload(location).await
+        self.begin_upload(location, Kept::NONE).await
     }
 
     async fn put_multipart_opts(
@@ -58,8 +62,8 @@ impl ObjectStore for LocalFileSystem {
         location: &Path,
         opts: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        refuse_attributes(&opts.attributes)?;
-        self.begin_upload(location).await
+        self.begin_upload(location, attributes(&opts.attributes)?)
+            .await
     }
 
     async fn get(&self, location: &Path) -> Result<GetResult> {

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use object_store_localfs_engine::Mode;
+use object_store_localfs_engine::{Attributes as Kept, Error as EngineError, Mode};
 
+use super::attributes::to_keep;
 use super::path::Path;
 use super::put_result::put_result;
 use super::read::Beyond;
@@ -24,6 +25,14 @@ pub(super) mod stream {
 /// How many objects are deleted at a time.
 const PARALLEL_DELETES: usize = 10;
 
+/// The mount and the reason are in it.
+pub(super) fn not_implemented(error: EngineError) -> Error {
+    Error::NotImplemented {
+        operation: error.to_string(),
+        implementer: "LocalFileSystem".into(),
+    }
+}
+
 impl LocalFileSystem {
     fn not_implemented(&self, operation: &str) -> Error {
         Error::NotImplemented {
@@ -32,11 +41,10 @@ impl LocalFileSystem {
         }
     }
 
-    fn refuse_attributes(&self, attributes: &Attributes, operation: &str) -> Result<()> {
-        match attributes.is_empty() {
-            true => Ok(()),
-            false => Err(self.not_implemented(&format!("{operation} with attributes"))),
-        }
+    fn attributes(&self, given: &Attributes, operation: &str) -> Result<Kept> {
+        to_keep(given).map_err(|unknown| {
+            self.not_implemented(&format!("{operation} with the attribute {unknown:?}"))
+        })
     }
 }
 
@@ -50,8 +58,9 @@ impl ObjectStore for LocalFileSystem {
         opts: PutOptions,
     ) -> Result<PutResult> {
         let mode = put_mode(location, opts.mode)?;
-        self.refuse_attributes(&opts.attributes, "put")?;
-        self.put_file(location, payload, mode).await.map(put_result)
+        let attributes = self.attributes(&opts.attributes, "put")?;
+        let put = self.put_file(location, payload, mode, attributes);
+        put.await.map(put_result)
     }
 
     async fn put_multipart_opts(
@@ -59,8 +68,8 @@ impl ObjectStore for LocalFileSystem {
         location: &Path,
         opts: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.refuse_attributes(&opts.attributes, "put_multipart")?;
-        self.begin_upload(location).await
+        let attributes = self.attributes(&opts.attributes, "put_multipart")?;
+        self.begin_upload(location, attributes).await
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {

@@ -18,6 +18,8 @@ pub mod v0_14 {
     use object_store_0_14::local as local_upstream;
     use object_store_0_14::*;
 
+    #[path = "attributes.rs"]
+    mod attributes;
     #[path = "methods_0_13.rs"]
     mod methods;
     #[path = "put_result_0_14.rs"]
@@ -38,6 +40,8 @@ pub mod v0_13 {
     use object_store_0_13::local as local_upstream;
     use object_store_0_13::*;
 
+    #[path = "attributes.rs"]
+    mod attributes;
     #[path = "methods_0_13.rs"]
     mod methods;
     #[path = "put_result_0_12.rs"]
@@ -58,6 +62,8 @@ pub mod v0_12 {
     use object_store_0_12::local as local_upstream;
     use object_store_0_12::*;
 
+    #[path = "attributes.rs"]
+    mod attributes;
     #[path = "methods_0_12.rs"]
     mod methods;
     #[path = "put_result_0_12.rs"]

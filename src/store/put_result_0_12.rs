@@ -28,12 +28,13 @@ pub(super) fn get_result(
     payload: GetResultPayload,
     meta: ObjectMeta,
     range: Range<u64>,
+    attributes: Attributes,
 ) -> GetResult {
     GetResult {
         payload,
         meta,
         range,
-        attributes: Attributes::default(),
+        attributes,
     }
 }
 

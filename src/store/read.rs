@@ -7,6 +7,7 @@ use std::path::{Path as FilePath, PathBuf};
 use bytes::Bytes;
 use object_store_localfs_engine::{Depth, FileInfo, Listed, Lister, Reader, merged_ranges};
 
+use super::attributes::kept;
 use super::methods::stream::{self, BoxStream, StreamExt};
 use super::path::Path;
 use super::put_result::{e_tag, get_result, list_result};
@@ -37,7 +38,7 @@ impl LocalFileSystem {
         let (engine, location) = (self.engine.clone(), location.clone());
         on_pool(move || {
             let reader = engine.open(path).and_then(Reader::object);
-            let reader = reader.map_err(to_store_error)?;
+            let mut reader = reader.map_err(to_store_error)?;
             let meta = object_meta(location, reader.info());
             options.check_preconditions(&meta)?;
             let range = match options.range {
@@ -46,6 +47,7 @@ impl LocalFileSystem {
                     .map_err(|e| to_store_error(reader.refuse(e)))?,
                 None => 0..meta.size,
             };
+            let attributes = reader.attributes().map_err(to_store_error)?;
             let payload = match reader.is_native() {
                 true => {
                     let (file, path) = reader.into_parts();
@@ -53,7 +55,7 @@ impl LocalFileSystem {
                 }
                 false => GetResultPayload::Stream(chunks(reader, range.clone())),
             };
-            Ok(get_result(payload, meta, range))
+            Ok(get_result(payload, meta, range, kept(&attributes)))
         })
         .await
     }

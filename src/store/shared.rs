@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store_localfs_engine::{
-    Engine, Error as EngineError, ErrorKind, Exclusion, Mode, MountFacts, Recoveries, RetryPolicy,
-    SweepOptions, Swept, Upload, Version,
+    Attributes, Engine, Error as EngineError, ErrorKind, Exclusion, Mode, MountFacts, Recoveries,
+    RetryPolicy, SweepOptions, Swept, Upload, Version,
 };
 
+use super::methods::not_implemented;
 use super::path::Path;
 use super::put_result::{e_tag as e_tag_of, put_result};
 use super::{
@@ -45,7 +46,38 @@ use super::{
 /// there is something to do, what. `Generic` is what is left: its source is an engine error, whose
 /// source is the [`std::io::Error`].
 ///
+/// # Attributes
+///
+/// What `put_opts` and `put_multipart_opts` are given is kept in extended attributes (`xattr(7)`) of
+/// the file, which has them before it has a byte, and its name:
+///
+/// | attribute | xattr |
+/// | --- | --- |
+/// | `ContentType` | `user.content-type` |
+/// | `ContentEncoding` | `user.content-encoding` |
+/// | `ContentLanguage` | `user.content-language` |
+/// | `ContentDisposition` | `user.content-disposition` |
+/// | `CacheControl` | `user.cache-control` |
+/// | `StorageClass` | `user.storage-class` |
+/// | `Metadata(key)` | `user.X-Amz-Meta.{key}`; its `%` and control characters as `%25`, `%00`, … |
+///
+/// versitygw has the same names, rclone those of the headers. `get_opts` tells them, with `head` as
+/// well; an object that is overwritten has those of the new one; copies and renames carry them,
+/// also to another mount. Other xattrs are not told, and a copy that is no link has none of them.
+///
+/// A mount without extended attributes answers `NotImplemented` before any data is written, naming
+/// the mount and the reason (the error of object_store 0.12 has no text: there a `tracing` event,
+/// a warning, tells it). So does a copy or rename to such a mount of an object that has attributes,
+/// and so does any mount on Windows. What is more than the file system takes is an error too, and
+/// nothing is published: on Linux a name of more than 255 bytes, a value of more than 64 KiB, on
+/// ext4 more than 4 KiB in all.
+///
 /// # Costs
+///
+/// A `get` makes one call to learn that there are no attributes, none on a mount that is known to
+/// keep none; a write without attributes none either, unless it is over an object on a mount that
+/// cannot rename. With attributes each is a call; on a mount that is no local disk they are read
+/// back once they are set.
 ///
 /// On a local disk one `statx` an operation more than upstream, of the parent directory. A `rename`
 /// looks at its source afterwards, and a `copy` over an object at its staging file, since
@@ -245,20 +277,26 @@ impl LocalFileSystem {
         location: &Path,
         payload: PutPayload,
         mode: Mode,
+        attributes: Attributes,
     ) -> Result<Version> {
         let path = self.path_to_filesystem(location)?;
         let engine = self.engine.clone();
         blocking(move || {
             let len = payload.content_length() as u64;
-            engine.put(&path, len, payload.iter().map(AsRef::as_ref), mode)
+            let chunks = payload.iter().map(AsRef::as_ref);
+            engine.put(&path, len, chunks, mode, &attributes)
         })
         .await
     }
 
-    pub(super) async fn begin_upload(&self, location: &Path) -> Result<Box<dyn MultipartUpload>> {
+    pub(super) async fn begin_upload(
+        &self,
+        location: &Path,
+        attributes: Attributes,
+    ) -> Result<Box<dyn MultipartUpload>> {
         let path = self.path_to_filesystem(location)?;
         let engine = self.engine.clone();
-        let upload = blocking(move || engine.upload(&path)).await?;
+        let upload = blocking(move || engine.upload(&path, &attributes)).await?;
         Ok(Box::new(LocalUpload {
             upload: Some(Arc::new(upload)),
             is_over: false,
@@ -330,6 +368,7 @@ pub(super) fn to_store_error(error: EngineError) -> Error {
             path,
             source: std::io::Error::from(error).into(),
         },
+        ErrorKind::NotImplemented => not_implemented(error),
         _ => Error::Generic {
             store: "LocalFileSystem",
             source: error.into(),

@@ -13,7 +13,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path as Dir, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use futures::{FutureExt, TryStreamExt};
+use futures::TryStreamExt;
 
 use super::LocalFileSystem;
 use super::object_store::local::LocalFileSystem as Upstream;
@@ -47,7 +47,6 @@ pub(crate) async fn all_but_symlinks(root: &Dir) {
         a_name_that_is_too_long,
         a_name_that_only_looks_odd,
         a_symlinked_parent,
-        what_upstream_does_not_implement,
     ];
     wrong.is_nothing();
 }
@@ -326,66 +325,6 @@ async fn a_symlinked_parent(root: &Dir, wrong: &mut Wrong) {
         let refused = compare(root, prepare, at, wrong).await;
         assert_eq!(refused.contains(&Operation::Put), !can, "{at}: {refused:?}");
     }
-}
-
-async fn what_upstream_does_not_implement(root: &Dir, wrong: &mut Wrong) {
-    let (theirs, ours) = (fresh(root, "theirs"), fresh(root, "ours"));
-    let their_store = Upstream::new_with_prefix(&theirs).unwrap();
-    let our_store = LocalFileSystem::new_with_prefix(&ours).unwrap();
-    for dir in [&theirs, &ours] {
-        fs::write(dir.join("there"), "kept").unwrap();
-    }
-    let before = tree(&ours);
-    let attributes = || Attributes::from_iter([(Attribute::ContentType, "text/plain")]);
-    for at in ["there", "new", "new/sub/new"] {
-        let at = location(at);
-        let put = |store: &dyn ObjectStore, options: PutOptions| {
-            store
-                .put_opts(&at, "data".into(), options)
-                .now_or_never()
-                .expect("refused before anything is written")
-                .unwrap_err()
-        };
-        let begin = |store: &dyn ObjectStore, options: PutMultipartOptions| {
-            store
-                .put_multipart_opts(&at, options)
-                .now_or_never()
-                .expect("refused before anything is written")
-                .unwrap_err()
-        };
-        let with_attributes = |mode: PutMode| PutOptions {
-            attributes: attributes(),
-            ..PutOptions::from(mode)
-        };
-        let parts = || PutMultipartOptions {
-            attributes: attributes(),
-            ..Default::default()
-        };
-        for (what, their, our) in [
-            (
-                "put with attributes",
-                put(&their_store, with_attributes(PutMode::Overwrite)),
-                put(&our_store, with_attributes(PutMode::Overwrite)),
-            ),
-            (
-                "create with attributes",
-                put(&their_store, with_attributes(PutMode::Create)),
-                put(&our_store, with_attributes(PutMode::Create)),
-            ),
-            (
-                "put_multipart with attributes",
-                begin(&their_store, parts()),
-                begin(&our_store, parts()),
-            ),
-        ] {
-            let (their, our) = (Failure::of("", &their), Failure::of("", &our));
-            assert_eq!(their.variant, "NotImplemented", "{what}");
-            wrong.unless(their.variant == our.variant, || {
-                format!("{what}: upstream says {their}, ours {our}")
-            });
-        }
-    }
-    wrong.unless(tree(&ours) == before, || "something was written".into());
 }
 
 /// Whatever the object is named, and while nothing else is there.

@@ -19,6 +19,8 @@ macro_rules! minor {
 
             #[path = "across.rs"]
             pub(crate) mod across;
+            #[path = "attributes.rs"]
+            pub(crate) mod attributes;
             #[path = "bad_input.rs"]
             pub(crate) mod bad_input;
             #[path = "canaries.rs"]

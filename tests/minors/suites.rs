@@ -39,6 +39,7 @@ async fn run(root: &Path, fsync: bool) {
         multipart_race_condition(true),
         multipart_out_of_order,
     ];
+    attributes_are_kept(&store(root, "put_get_attributes", fsync)).await;
     let missing = integration::get_nonexistent_object(&store(root, "missing", fsync), None)
         .await
         .unwrap_err();
@@ -47,6 +48,16 @@ async fn run(root: &Path, fsync: bool) {
         "{missing}"
     );
     list_with_offset_exclusivity(&store(root, "offset", fsync)).await;
+}
+
+/// `put_get_attributes` takes `NotImplemented` for an answer: here it is none.
+async fn attributes_are_kept(store: &LocalFileSystem) {
+    use super::object_store::path::Path;
+    use super::object_store::*;
+
+    integration::put_get_attributes(store).await;
+    let got = store.get(&Path::from("attributes")).await.unwrap();
+    assert_eq!(got.attributes.len(), 7, "{:?}", got.attributes);
 }
 
 /// A suite that 0.12 does not have; what it asks for holds there too.

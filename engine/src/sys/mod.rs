@@ -21,6 +21,7 @@ pub(crate) mod process;
 mod unix;
 #[cfg(windows)]
 mod windows;
+pub(crate) mod xattr;
 
 #[cfg(unix)]
 use unix as platform;

@@ -82,6 +82,10 @@ pub(super) fn object_store(
     write(&into.join("src/local/localfs/shared.rs"), recipe::SHARED)?;
     write(&into.join("src/local/localfs/read.rs"), recipe::READ)?;
     write(
+        &into.join("src/local/localfs/attributes.rs"),
+        recipe::ATTRIBUTES,
+    )?;
+    write(
         &into.join("src/local/localfs/put_result.rs"),
         minor.put_result,
     )?;

@@ -36,6 +36,8 @@ pub(super) static MINORS: [Minor; 3] = [
 
 /// What the adapters of all minors share.
 pub(super) const SHARED: &str = include_str!("../../../store/shared.rs");
+/// And their attributes.
+pub(super) const ATTRIBUTES: &str = include_str!("../../../store/attributes.rs");
 /// And their reads and listings.
 pub(super) const READ: &str = include_str!("../../../store/read.rs");
 /// The copy's `src/local.rs`.
@@ -89,6 +91,7 @@ pub(super) fn digest() -> String {
         version(),
         SHARED,
         READ,
+        ATTRIBUTES,
         LOCAL,
         LOCALFS,
         include_str!("copy.rs"),
