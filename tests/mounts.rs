@@ -23,6 +23,7 @@ fn mount(recipe: Recipe) -> Mounted {
 async fn everything(dir: &Path) {
     for_each_minor!(dir, suites::all);
     for_each_minor!(dir, contract::all);
+    for_each_minor!(dir, attributes::all);
 }
 
 macro_rules! on_disk {
@@ -335,4 +336,108 @@ fn a_mount_in_the_place_of_another_is_learned_anew() {
     assert!(!object_store_localfs_engine::testing::mounts_changed());
     seat.taken_by(&with, || ());
     assert!(object_store_localfs_engine::testing::mounts_changed());
+}
+
+/// Told before a byte is written; what needs none goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn attributes_are_refused_where_there_are_no_xattrs() {
+    for errno in [libc::ENOSYS, libc::EOPNOTSUPP] {
+        let plain = Recipe::plain().no_xattrs(errno);
+        let no_rename = plain.clone().no_rename(libc::ENOSYS);
+        for recipe in [plain, no_rename.clone(), no_rename.sequential_writes()] {
+            // One each: what a mount has not is learned once.
+            macro_rules! check {
+                ($minor:ident) => {{
+                    let mount = mount(recipe.clone());
+                    minors::$minor::attributes::without_xattrs(mount.path()).await;
+                    assert!(mount.calls(Op::Setxattr) <= 1);
+                }};
+            }
+            check!(v0_12);
+            check!(v0_13);
+            check!(v0_14);
+        }
+    }
+}
+
+/// `root` has them, and below it is a mount that has none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn attributes_are_not_lost_on_the_way_to_a_mount_without_xattrs() {
+    for rename in [true, false] {
+        macro_rules! check {
+            ($minor:ident) => {{
+                let recipe = Recipe::plain().no_xattrs(libc::EOPNOTSUPP);
+                let mount = QuirkFs::mount(match rename {
+                    true => recipe,
+                    false => recipe.no_rename(libc::ENOSYS),
+                });
+                let root = tempfile::tempdir().unwrap();
+                std::os::unix::fs::symlink(mount.path(), root.path().join("below")).unwrap();
+                let store = minors::$minor::contract::store(root.path());
+                let check = minors::$minor::attributes::not_carried_to;
+                check(&store, root.path(), "below/").await;
+            }};
+        }
+        check!(v0_12);
+        check!(v0_13);
+        check!(v0_14);
+    }
+}
+
+async fn attributes_are_carried_to(root: &Path, below: &str) {
+    macro_rules! check {
+        ($minor:ident) => {{
+            let store = minors::$minor::contract::store(root);
+            let below = format!("{below}/{}/", stringify!($minor));
+            minors::$minor::attributes::carry(&store, &below).await;
+            for left in ["a", "back"] {
+                let _ = std::fs::remove_file(root.join(left));
+            }
+        }};
+    }
+    check!(v0_12);
+    check!(v0_13);
+    check!(v0_14);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn attributes_are_carried_between_two_mounts() {
+    let disk = Disk::with_tmpfs_below();
+    attributes_are_carried_to(disk.path(), "below").await;
+    for recipe in [
+        neither(),
+        Recipe::drvfs(),
+        Recipe::plain().no_rename(libc::ENOSYS),
+        Recipe::plain()
+            .no_rename(libc::ENOSYS)
+            .no_hard_links(libc::ENOSYS)
+            .sequential_writes(),
+    ] {
+        let mount = QuirkFs::mount(recipe);
+        let root = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(mount.path(), root.path().join("below")).unwrap();
+        attributes_are_carried_to(root.path(), "below").await;
+        // And from it to a disk.
+        let root = mount.path();
+        std::fs::create_dir(root.join("disk")).unwrap();
+        let _disk = Disk::tmpfs_over(root.join("disk"));
+        attributes_are_carried_to(root, "disk").await;
+    }
+}
+
+/// ext4 has one block for those of a file, beyond what fits into its inode (ext4(5), ea_inode).
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn more_attributes_than_ext4_takes_publish_nothing() {
+    let disk = Disk::ext4();
+    macro_rules! check {
+        ($minor:ident) => {{
+            use minors::$minor::{attributes::too_large, object_store as upstream};
+            let dir = minors::fresh(disk.path(), stringify!($minor));
+            let content_type = (upstream::Attribute::ContentType, "x".repeat(5000));
+            too_large(&dir, &upstream::Attributes::from_iter([content_type])).await;
+        }};
+    }
+    check!(v0_12);
+    check!(v0_13);
+    check!(v0_14);
 }

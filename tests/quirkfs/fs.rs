@@ -147,6 +147,13 @@ impl PassThrough {
         }
     }
 
+    fn with_xattrs(&self, node: io::Result<Arc<Node>>) -> io::Result<Arc<Node>> {
+        match self.recipe.xattr_errno {
+            Some(refusal) => Err(errno(refusal)),
+            None => node,
+        }
+    }
+
     fn rename_or_refuse(
         &self,
         (from, name): (&Node, &OsStr),
@@ -574,25 +581,25 @@ impl Filesystem for PassThrough {
         reply: ReplyEmpty,
     ) {
         let (verdict, node) = self.begin_on(Op::Setxattr, id);
-        let set = || sys::setxattr(&node?.path(), name, value, flags);
+        let set = || sys::setxattr(&self.with_xattrs(node)?.path(), name, value, flags);
         answer(reply, verdict.run_unless_lost(set));
     }
 
     fn getxattr(&self, _: &Request, id: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let (verdict, node) = self.begin_on(Op::Getxattr, id);
-        let get = || sys::getxattr(&node?.path(), name, room(size));
+        let get = || sys::getxattr(&self.with_xattrs(node)?.path(), name, room(size));
         answer_xattr(reply, verdict.run(get));
     }
 
     fn listxattr(&self, _: &Request, id: INodeNo, size: u32, reply: ReplyXattr) {
         let (verdict, node) = self.begin_on(Op::Listxattr, id);
-        let list = || sys::listxattr(&node?.path(), room(size));
+        let list = || sys::listxattr(&self.with_xattrs(node)?.path(), room(size));
         answer_xattr(reply, verdict.run(list));
     }
 
     fn removexattr(&self, _: &Request, id: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (verdict, node) = self.begin_on(Op::Removexattr, id);
-        let remove = || sys::removexattr(&node?.path(), name);
+        let remove = || sys::removexattr(&self.with_xattrs(node)?.path(), name);
         answer(reply, verdict.run_unless_lost(remove));
     }
 

@@ -12,6 +12,7 @@ pub(crate) struct Recipe {
     pub(super) link_errno: Option<i32>,
     pub(super) rename_flags_errno: Option<i32>,
     pub(super) rename_errno: Option<i32>,
+    pub(super) xattr_errno: Option<i32>,
     pub(super) sequential_writes: bool,
     pub(super) rename_loses_handles: bool,
     pub(super) inodes_change: bool,
@@ -65,6 +66,15 @@ impl Recipe {
     /// Every rename fails: with ENOSYS on mountpoint-s3, with EOPNOTSUPP on Databricks Volumes.
     pub(crate) fn no_rename(mut self, errno: i32) -> Recipe {
         self.rename_errno = Some(errno);
+        self
+    }
+
+    /// There are no extended attributes: EOPNOTSUPP from NFS before 4.2, vfat, exFAT, many FUSE
+    /// servers; ENOSYS from those of libfuse that have no such call.
+    ///
+    /// The kernel remembers ENOSYS, for each of the four calls, and answers EOPNOTSUPP itself.
+    pub(crate) fn no_xattrs(mut self, errno: i32) -> Recipe {
+        self.xattr_errno = Some(errno);
         self
     }
 
