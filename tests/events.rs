@@ -97,3 +97,31 @@ fn a_healthy_put_warns_of_nothing() {
     let events = heard(Op::Link, Fault::before_effect, libc::EIO);
     assert!(events.iter().all(|(l, _)| *l > Level::WARN), "{events:?}");
 }
+
+/// Its error has no text.
+#[test]
+fn attributes_that_object_store_0_12_cannot_keep_are_a_warning() {
+    use object_store_0_12::{Attribute, Attributes, Error, ObjectStore, PutOptions, path::Path};
+
+    let heard = Heard::default();
+    let dir = tempfile::tempdir().unwrap();
+    let store = object_store_localfs::v0_12::LocalFileSystem::new_with_prefix(dir.path()).unwrap();
+    let _remote = fault::pretend_remote(dir.path());
+    let _injected = fault::inject(dir.path(), |call| match call.op {
+        Op::SetXattr => Fault::before_effect(libc::EOPNOTSUPP),
+        _ => Fault::none(),
+    });
+    let attributes = Attributes::from_iter([(Attribute::ContentType, "audio/ogg")]);
+    let refused = tracing::subscriber::with_default(heard.clone(), || {
+        let song = Path::from("song");
+        let put = store.put_opts(&song, "la".into(), PutOptions::from(attributes));
+        futures::executor::block_on(put).unwrap_err()
+    });
+    assert!(matches!(refused, Error::NotImplemented), "{refused}");
+    let told = |(level, fields): &(Level, Fields)| {
+        let has = |field, text| fields.0.get(field).is_some_and(|f| f.contains(text));
+        *level == Level::WARN && has("path", "song") && has("error", "no extended attributes")
+    };
+    let events = heard.0.lock().unwrap();
+    assert!(events.iter().any(told), "{events:?}");
+}

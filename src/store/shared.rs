@@ -70,7 +70,7 @@ use super::{
 /// a warning, tells it). So does a copy or rename to such a mount of an object that has attributes,
 /// and so does any mount on Windows. What is more than the file system takes is an error too, and
 /// nothing is published: on Linux a name of more than 255 bytes, a value of more than 64 KiB, on
-/// ext4 more than 4 KiB in all.
+/// ext4 more than 4 KiB in all. tmpfs has them since Linux 6.6.
 ///
 /// # Costs
 ///

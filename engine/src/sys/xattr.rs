@@ -106,18 +106,21 @@ mod unix {
 
     /// What a call writes into a buffer, which grows until it is large enough.
     fn read(call: impl Fn(*mut c_void, usize) -> isize) -> io::Result<Vec<u8>> {
-        let mut buffer = vec![0; FIRST];
+        let mut first = [0_u8; FIRST];
+        let mut more = Vec::new();
+        let mut buffer = &mut first[..];
         loop {
             let written = call(buffer.as_mut_ptr().cast(), buffer.len());
             if let Ok(written) = usize::try_from(written) {
-                buffer.truncate(written);
-                return Ok(buffer);
+                return Ok(buffer[..written].to_vec());
             }
             let e = io::Error::last_os_error();
             if e.raw_os_error() != Some(libc::ERANGE) || buffer.len() >= MOST {
                 return Err(e);
             }
-            buffer.resize(buffer.len() << 4, 0);
+            let larger = buffer.len() << 4;
+            more.resize(larger, 0);
+            buffer = &mut more;
         }
     }
 
