@@ -7,6 +7,7 @@ use crate::local_upstream;
 
 mod attributes;
 mod methods;
+mod pages;
 mod put_result;
 mod read;
 mod shared;

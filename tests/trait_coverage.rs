@@ -34,6 +34,21 @@ fn every_method_of_an_upload_is_implemented() {
     }
 }
 
+/// Upstream's traits for what only some stores can, and the file that has each.
+const LOW_LEVEL: [(&str, &str); 1] = [("PaginatedListStore", "list.rs")];
+
+#[test]
+fn every_method_of_the_low_level_traits_is_implemented() {
+    for (name, file) in LOW_LEVEL {
+        let done = impl_methods(&all_of_ours(), name, "LocalFileSystem");
+        for minor in MINORS {
+            let asked = trait_methods(&upstream(minor, file), name);
+            assert!(!asked.is_empty(), "{name} of {minor}");
+            assert_covered(&format!("{name} of {minor}"), &asked, &done);
+        }
+    }
+}
+
 #[test]
 fn every_constructor_and_option_of_upstreams_newest_store_is_ours() {
     let done = inherent_methods(&ours("shared.rs"), "LocalFileSystem");
@@ -208,6 +223,18 @@ fn ours(file: &str) -> File {
             .join("src/store")
             .join(file),
     )
+}
+
+/// All that is the same for every minor.
+fn all_of_ours() -> File {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
+    let paths = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    let shared = paths.filter(|path| !path.file_name().unwrap().to_str().unwrap().contains("_0_"));
+    let mut all = parsed("");
+    for path in shared {
+        all.items.extend(read(&path).items);
+    }
+    all
 }
 
 /// A source file of upstream's, of the version of this minor in the lock file.

@@ -26,6 +26,7 @@ mod by_data;
 mod dirs;
 mod error;
 pub mod fault;
+mod keys;
 mod ledger;
 mod list;
 mod lock;
@@ -53,6 +54,7 @@ use std::time::SystemTime;
 
 pub use attributes::{Attribute, Attributes};
 pub use error::{Error, ErrorKind, Result};
+pub use keys::{After, Keys};
 pub use list::{Depth, Listed, Lister};
 pub use lock::PathGuard;
 pub use mount::{Known, MountFacts};

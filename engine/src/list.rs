@@ -1,8 +1,10 @@
-//! Listing: a directory tree, depth first and in the order of its directories, symlinks followed.
+//! Listing: a directory tree, depth first, in the order of its directories or in that of keys,
+//! symlinks followed.
 //!
 //! What vanishes meanwhile is left out. A directory is read whole before anything of it is told, so
 //! that one whose handle went stale half way can be read again.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use std::vec;
 
 use crate::Engine;
 use crate::error::{Error, Result};
+use crate::keys::{After, Keys, Place, Sorted};
 use crate::mount::{self, Mount};
 use crate::observe;
 use crate::read::FileInfo;
@@ -51,8 +54,10 @@ impl Listed {
 pub struct Lister {
     engine: Engine,
     depth: Depth,
-    /// What is to be read next.
-    next: Option<PathBuf>,
+    /// What is told, if that is in the order of keys.
+    keys: Option<Keys>,
+    /// What is to be read next, and how the keys in it begin.
+    next: Option<(PathBuf, Vec<u8>)>,
     levels: Vec<Level>,
     /// The mount of the last file.
     last: Option<(u64, u64, Arc<Mount>)>,
@@ -61,16 +66,38 @@ pub struct Lister {
 #[derive(Debug)]
 struct Level {
     dir: PathBuf,
-    entries: vec::IntoIter<DirEntry>,
+    entries: Entries,
+}
+
+#[derive(Debug)]
+enum Entries {
+    AsRead(vec::IntoIter<DirEntry>),
+    Sorted(Sorted),
 }
 
 impl Engine {
     /// Walks what is in `dir`. A directory that is not there has no entries.
     pub fn list(&self, dir: PathBuf, depth: Depth) -> Lister {
+        self.lister(depth, None, Some((dir, Vec::new())))
+    }
+
+    /// Walks what is in `dir` in the order of keys, and tells those of `keys` only. What is not told
+    /// is neither looked at nor, if it is a directory, read.
+    pub fn list_keys(&self, dir: PathBuf, depth: Depth, keys: Keys) -> Lister {
+        let is_over = |after: &After| after.is_past_all_of(&keys.prefix);
+        let first = match keys.after.as_ref().is_some_and(is_over) {
+            true => None,
+            false => Some((dir, keys.dir.clone().into_bytes())),
+        };
+        self.lister(depth, Some(keys), first)
+    }
+
+    fn lister(&self, depth: Depth, keys: Option<Keys>, next: Option<(PathBuf, Vec<u8>)>) -> Lister {
         Lister {
             engine: self.clone(),
             depth,
-            next: Some(dir),
+            keys,
+            next,
             levels: Vec::new(),
             last: None,
         }
@@ -83,32 +110,74 @@ impl Iterator for Lister {
 
     fn next(&mut self) -> Option<Result<Listed>> {
         loop {
-            if let Some(dir) = self.next.take() {
-                if let Err(e) = self.enter(dir) {
+            if let Some((dir, key)) = self.next.take() {
+                if let Err(e) = self.enter(dir, key) {
                     return Some(Err(e));
                 }
             }
             let level = self.levels.last_mut()?;
-            let Some(entry) = level.entries.next() else {
+            let Some((name, kind, place)) = level.entries.next(self.keys.as_ref()) else {
                 self.levels.pop();
                 continue;
             };
-            let path = level.dir.join(&entry.name);
-            match self.meet(path, entry.kind) {
-                Ok(None) => {}
-                Ok(Some(listed)) => return Some(Ok(listed)),
+            let listed = match self.meet(self.levels.last()?.dir.join(&name), kind) {
+                Ok(Some(listed)) => listed,
+                Ok(None) => continue,
                 Err(e) => return Some(Err(e)),
+            };
+            match (place, listed.is_dir) {
+                (Some(Place::File), true) => self.levels.last_mut()?.entries.put_back(name),
+                (Some(Place::Dir), false) => {}
+                (_, is_dir) => {
+                    if is_dir && self.depth == Depth::All {
+                        let key = self.levels.last()?.entries.key_of_dir(&name);
+                        self.next = Some((listed.path.clone(), key));
+                    }
+                    return Some(Ok(listed));
+                }
             }
         }
     }
 }
 
+impl Entries {
+    fn next(&mut self, keys: Option<&Keys>) -> Option<(OsString, Kind, Option<Place>)> {
+        match self {
+            Self::AsRead(entries) => entries.next().map(|e| (e.name, e.kind, None)),
+            Self::Sorted(entries) => entries.next(keys?).map(|e| (e.name, e.kind, Some(e.place))),
+        }
+    }
+
+    fn put_back(&mut self, dir: OsString) {
+        if let Self::Sorted(entries) = self {
+            entries.put_back(dir);
+        }
+    }
+
+    fn key_of_dir(&self, name: &OsStr) -> Vec<u8> {
+        match self {
+            Self::AsRead(_) => Vec::new(),
+            Self::Sorted(entries) => entries.key_of_dir(name),
+        }
+    }
+}
+
 impl Lister {
-    fn enter(&mut self, dir: PathBuf) -> Result<()> {
+    /// In the order of keys: what follows is told from here on.
+    pub fn skip_to(&mut self, after: After) {
+        if let Some(keys) = &mut self.keys {
+            keys.after = Some(after);
+        }
+    }
+
+    fn enter(&mut self, dir: PathBuf, key: Vec<u8>) -> Result<()> {
         let read = || sys::read_dir(&dir);
         match self.engine.rereading_one("read directory", &dir, read) {
             Ok(entries) => {
-                let entries = entries.into_iter();
+                let entries = match &self.keys {
+                    None => Entries::AsRead(entries.into_iter()),
+                    Some(keys) => Entries::Sorted(Sorted::new(key, entries, keys)),
+                };
                 self.levels.push(Level { dir, entries });
                 Ok(())
             }
@@ -118,13 +187,13 @@ impl Lister {
     }
 
     /// A directory that was replaced by a file has vanished. The first one may never have been a
-    /// directory, but then it must be there.
+    /// directory, but then it must be there, as upstream has it; keys are of no directories.
     fn is_taken_by_a_file(&self, dir: &Path, e: &io::Error) -> bool {
         e.kind() == io::ErrorKind::NotADirectory
-            && (!self.levels.is_empty() || self.see(dir).is_ok())
+            && (!self.levels.is_empty() || self.keys.is_some() || self.see(dir).is_ok())
     }
 
-    fn meet(&mut self, path: PathBuf, kind: Kind) -> Result<Option<Listed>> {
+    fn meet(&self, path: PathBuf, kind: Kind) -> Result<Option<Listed>> {
         let seen = match kind {
             Kind::Symlink => match self.follow(&path) {
                 Ok(seen) => Some(seen),
@@ -135,9 +204,6 @@ impl Lister {
             _ => None,
         };
         let is_dir = kind == Kind::Dir || seen.is_some_and(|seen| seen.stat.is_dir);
-        if is_dir && self.depth == Depth::All {
-            self.next = Some(path.clone());
-        }
         Ok(Some(Listed { path, is_dir, seen }))
     }
 

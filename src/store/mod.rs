@@ -22,6 +22,8 @@ pub mod v0_14 {
     mod attributes;
     #[path = "methods_0_13.rs"]
     mod methods;
+    #[path = "pages.rs"]
+    mod pages;
     #[path = "put_result_0_14.rs"]
     mod put_result;
     #[path = "read.rs"]
@@ -44,6 +46,8 @@ pub mod v0_13 {
     mod attributes;
     #[path = "methods_0_13.rs"]
     mod methods;
+    #[path = "pages.rs"]
+    mod pages;
     #[path = "put_result_0_12.rs"]
     mod put_result;
     #[path = "read.rs"]
@@ -66,6 +70,8 @@ pub mod v0_12 {
     mod attributes;
     #[path = "methods_0_12.rs"]
     mod methods;
+    #[path = "pages.rs"]
+    mod pages;
     #[path = "put_result_0_12.rs"]
     mod put_result;
     #[path = "read.rs"]

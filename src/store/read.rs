@@ -5,7 +5,9 @@ use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
 
 use bytes::Bytes;
-use object_store_localfs_engine::{Depth, FileInfo, Listed, Lister, Reader, merged_ranges};
+use object_store_localfs_engine::{
+    After, Depth, FileInfo, Keys, Listed, Lister, Reader, merged_ranges,
+};
 
 use super::attributes::kept;
 use super::methods::stream::{self, BoxStream, StreamExt};
@@ -168,6 +170,22 @@ impl LocalFileSystem {
         })
     }
 
+    /// In the order of keys, of what is in the directory that `prefix` names.
+    pub(super) fn listing_of_keys(
+        &self,
+        prefix: &Path,
+        depth: Depth,
+        keys: Keys,
+    ) -> Result<Listing> {
+        let dir = self.directory(prefix)?;
+        Ok(Listing {
+            lister: self.engine.list_keys(dir, depth, keys),
+            depth,
+            root: self.directory(&Path::default())?,
+            offset: None,
+        })
+    }
+
     /// The directory that a prefix names: the one that its objects are in.
     fn directory(&self, prefix: &Path) -> Result<PathBuf> {
         let object: Path = prefix.parts().chain(["object".into()]).collect();
@@ -218,7 +236,7 @@ fn cut_out(ranges: &[Range<u64>], fetched: &[Range<u64>], read: Vec<Vec<u8>>) ->
 }
 
 /// A walk, told in objects.
-struct Listing {
+pub(super) struct Listing {
     lister: Lister,
     depth: Depth,
     root: PathBuf,
@@ -226,7 +244,7 @@ struct Listing {
     offset: Option<Path>,
 }
 
-enum Met {
+pub(super) enum Met {
     Prefix(Path),
     Object(ObjectMeta),
 }
@@ -247,6 +265,11 @@ impl Iterator for Listing {
 }
 
 impl Listing {
+    /// In the order of keys: goes on after it.
+    pub(super) fn skip_to(&mut self, after: After) {
+        self.lister.skip_to(after);
+    }
+
     fn object(met: Result<Met>) -> Option<Result<ObjectMeta>> {
         match met {
             Ok(Met::Prefix(_)) => None,

@@ -39,6 +39,7 @@ use super::{
 ///   file itself, as upstream's does, elsewhere with a stream that does this.
 /// - What vanishes while it is listed is left out, and a directory whose handle goes stale is read
 ///   again.
+/// - It lists by the page, too, as a `PaginatedListStore`.
 ///
 /// # Errors
 ///

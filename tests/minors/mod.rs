@@ -31,6 +31,8 @@ macro_rules! minor {
             pub(crate) mod faults;
             #[path = "mishaps.rs"]
             pub(crate) mod mishaps;
+            #[path = "pages.rs"]
+            pub(crate) mod pages;
             #[path = "reads.rs"]
             pub(crate) mod reads;
             #[path = "suites.rs"]

@@ -28,10 +28,10 @@ use crate::minors::fresh;
 
 // ---- upstream's answers -----------------------------------------------------------------------
 
-type Add = fn(&Dir);
+pub(crate) type Add = fn(&Dir);
 
 /// What goes into a tree besides the usual; listings may fail at it.
-const ODD: &[(&str, Add)] = &[
+pub(crate) const ODD: &[(&str, Add)] = &[
     ("nothing", |_| {}),
     ("a broken symlink", |dir| symlink("nowhere", dir.join("broken")).unwrap()),
     ("a symlink to itself", |dir| symlink("self", dir.join("self")).unwrap()),
@@ -67,7 +67,7 @@ fn write(dir: &Dir, name: std::ffi::OsString) {
 }
 
 /// The usual: names, depths, symlinks and sizes of all kinds.
-fn plant(dir: &Dir) {
+pub(crate) fn plant(dir: &Dir) {
     for inner in ["dir/sub", "dir/empty-dir", "dir#2", "x:", "%41"] {
         fs::create_dir_all(dir.join(inner)).unwrap();
     }

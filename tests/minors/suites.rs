@@ -48,6 +48,8 @@ async fn run(root: &Path, fsync: bool) {
         "{missing}"
     );
     list_with_offset_exclusivity(&store(root, "offset", fsync)).await;
+    let paginated = store(root, "list_paginated", fsync);
+    integration::list_paginated(&paginated, &paginated).await;
 }
 
 /// `put_get_attributes` takes `NotImplemented` for an answer: here it is none.

@@ -81,6 +81,7 @@ pub(super) fn object_store(
     write(&into.join("src/local/localfs/mod.rs"), recipe::LOCALFS)?;
     write(&into.join("src/local/localfs/shared.rs"), recipe::SHARED)?;
     write(&into.join("src/local/localfs/read.rs"), recipe::READ)?;
+    write(&into.join("src/local/localfs/pages.rs"), recipe::PAGES)?;
     write(
         &into.join("src/local/localfs/attributes.rs"),
         recipe::ATTRIBUTES,

@@ -40,6 +40,8 @@ pub(super) const SHARED: &str = include_str!("../../../store/shared.rs");
 pub(super) const ATTRIBUTES: &str = include_str!("../../../store/attributes.rs");
 /// And their reads and listings.
 pub(super) const READ: &str = include_str!("../../../store/read.rs");
+/// And their listings by the page.
+pub(super) const PAGES: &str = include_str!("../../../store/pages.rs");
 /// The copy's `src/local.rs`.
 pub(super) const LOCAL: &str = include_str!("../../../../patches/local.rs");
 /// The copy's `src/local/localfs/mod.rs`.
@@ -92,6 +94,7 @@ pub(super) fn digest() -> String {
         SHARED,
         READ,
         ATTRIBUTES,
+        PAGES,
         LOCAL,
         LOCALFS,
         include_str!("copy.rs"),
