@@ -35,7 +35,7 @@ fn every_method_of_an_upload_is_implemented() {
 }
 
 /// Upstream's traits for what only some stores can, and the file that has each.
-const LOW_LEVEL: [(&str, &str); 1] = [("PaginatedListStore", "list.rs")];
+const LOW_LEVEL: &[(&str, &str)] = &[("PaginatedListStore", "list.rs")];
 
 #[test]
 fn every_method_of_the_low_level_traits_is_implemented() {

@@ -27,8 +27,8 @@ const MAX_KEYS: usize = 1000;
 ///   given, and no token.
 /// - `page_token` names what was told last, and the next page begins right after it, also when that
 ///   is gone: what is there all the time is told once, whatever else comes and goes. No token says
-///   that nothing follows. Tokens are plain text, hold for any store of the same directory, and do not
-///   expire.
+///   that nothing follows. Tokens are plain text, hold for any store of the same directory, with any
+///   other options too, and do not expire.
 ///
 /// # Errors
 ///

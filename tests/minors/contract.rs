@@ -7,6 +7,7 @@ use futures::future::join_all;
 use super::LocalFileSystem;
 use super::object_store::path::Path;
 use super::object_store::*;
+use super::pages::pages_tell_what_was_put;
 use crate::minors::{behind, files, fresh};
 
 pub(crate) async fn all(root: &Dir) {
@@ -37,6 +38,7 @@ pub(crate) async fn all(root: &Dir) {
         empty_objects_and_empty_parts_are_objects,
         deleting_twice_is_not_found,
         directories_left_empty_are_removed,
+        pages_tell_what_was_put,
     ];
 }
 

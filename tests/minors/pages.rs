@@ -180,6 +180,31 @@ pub(crate) async fn symlinks_come_where_their_targets_would(root: &Dir) {
     }
 }
 
+/// On any mount, whatever it does.
+pub(crate) async fn pages_tell_what_was_put(root: &Dir) {
+    let store = store(root);
+    let names = ["a-b", "a/b", "a/c/d", "a/c/e", "a0", "b/c", "d"];
+    for name in names.iter().rev() {
+        store.put(&at(name), "x".into()).await.unwrap();
+    }
+    for size in [1, 2, 3, 7] {
+        let asked = Asked::pages_of(size);
+        let all = asked.clone().all(&store).await.unwrap();
+        assert_eq!(all.objects, names, "pages of {size}");
+        let all = asked.clone().prefix("a/").all(&store).await.unwrap();
+        assert_eq!(all.objects, names[1..4], "pages of {size}");
+        let level = asked.delimiter("/").all(&store).await.unwrap();
+        assert_eq!(level.objects, ["a-b", "a0", "d"], "pages of {size}");
+        assert_eq!(level.prefixes, ["a", "b"], "pages of {size}");
+    }
+    let first = Asked::pages_of(3).page(&store).await.unwrap();
+    store.delete(&at("a/c/d")).await.unwrap();
+    store.put(&at("a/b0"), "x".into()).await.unwrap();
+    store.put(&at("a/c/d0"), "x".into()).await.unwrap();
+    let rest = Asked::pages_of(9).after(&first).page(&store).await.unwrap();
+    assert_eq!(rest.objects, ["a/c/d0", "a/c/e", "a0", "b/c", "d"]);
+}
+
 // ---- what is asked for ------------------------------------------------------------------------
 
 pub(crate) async fn a_prefix_is_the_beginning_of_a_key(root: &Dir) {

@@ -9,9 +9,10 @@ use crate::{ONE, TWO, stand_in};
 /// Where these programs are built: below cargo's own directory, so that a second run is quick.
 pub(crate) const TARGET: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/patch");
 
-/// A program that knows upstream's API only, but for a method that upstream's store has not.
+/// A program that knows upstream's API only, but for a method and a trait that upstream's store has not.
 const PROGRAM: &str = r#"
 use object_store::ObjectStore;
+use object_store::list::PaginatedListStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 
@@ -29,6 +30,9 @@ fn main() {
         let url = format!("file://{dir}/a/b").parse().unwrap();
         let (parsed, path) = object_store::parse_url(&url).unwrap();
         assert_eq!(parsed.get_opts(&path, Default::default()).await.unwrap().meta.size, 5);
+
+        let page = store.list_paginated(Some("a/"), Default::default()).await.unwrap();
+        assert_eq!(page.result.objects[0].location, at);
 
         println!("{store} {:?}", store.recoveries());
     });
