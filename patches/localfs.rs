@@ -7,6 +7,8 @@ use crate::local_upstream;
 
 mod attributes;
 mod methods;
+mod multipart_store;
+mod multipart_store_methods;
 mod pages;
 mod put_result;
 mod read;

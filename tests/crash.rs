@@ -5,12 +5,10 @@
 
 mod disks;
 mod quirkfs;
+mod strace;
 
-use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
 
 use object_store_0_14 as object_store;
 
@@ -21,13 +19,10 @@ use object_store::path::Path as Location;
 use object_store::{ObjectStore, ObjectStoreExt};
 use object_store_localfs::LocalFileSystem;
 use quirkfs::{QuirkFs, Recipe};
+use strace::Worker;
 
 /// Where a worker finds what it is to do; without it the test `worker` is not one.
 const JOB: &str = "LOCALFS_TEST_CRASH";
-
-/// Looked at by a worker before and after its rename, for the trace to show.
-const BEGIN: &str = "/the-rename-begins";
-const END: &str = "/the-rename-has-ended";
 
 const FROM: &str = "a";
 const TO: &str = "below/sub/b";
@@ -57,15 +52,14 @@ fn rename(root: &Path, mode: Mode, fsync: bool) -> object_store::Result<()> {
         .unwrap()
         .with_fsync(fsync);
     let (from, to) = (Location::from(FROM), Location::from(TO));
-    let _ = std::fs::metadata(BEGIN);
-    let done = block_on(async {
-        match mode {
-            Mode::Overwrite => store.rename(&from, &to).await,
-            Mode::IfNotExists => store.rename_if_not_exists(&from, &to).await,
-        }
-    });
-    let _ = std::fs::metadata(END);
-    done
+    strace::traced(|| {
+        block_on(async {
+            match mode {
+                Mode::Overwrite => store.rename(&from, &to).await,
+                Mode::IfNotExists => store.rename_if_not_exists(&from, &to).await,
+            }
+        })
+    })
 }
 
 #[test]
@@ -80,10 +74,7 @@ fn worker() {
         "Overwrite" => Mode::Overwrite,
         _ => Mode::IfNotExists,
     };
-    // SAFETY: gettid has no preconditions and always succeeds.
-    println!("\nready {}", unsafe { libc::gettid() });
-    // Until it is traced.
-    let _ = std::io::stdin().read(&mut [0]);
+    strace::wait_for_strace();
     rename(Path::new(root), mode, fsync == "true").unwrap();
 }
 
@@ -110,47 +101,12 @@ impl Case<'_> {
         }
     }
 
-    /// Runs the worker with strace on the thread that renames, with these of its options: what the
-    /// process does before that is neither counted nor hit.
-    fn trace(&self, options: &[&str]) -> ExitStatus {
-        let job = format!("{:?}|{}|{}", self.mode, self.fsync, self.root.display());
-        let mut worker = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "worker", "--nocapture"])
-            .env(JOB, job)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(worker.stdout.take().unwrap()).lines();
-        let ready = lines.find_map(|line| Some(line.ok()?.strip_prefix("ready ")?.to_owned()));
-        let thread = ready.unwrap();
-        let mut strace = Command::new("strace")
-            .args(["-p", &thread])
-            .args(options)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|e| panic!("strace is missing ({e}): apt-get install strace"));
-        wait_until_traced(&thread, &mut strace);
-        // The wait was a read; where reads are hit it is over.
-        let _ = worker.stdin.take().unwrap().write_all(b".");
-        lines.for_each(drop);
-        strace.wait().unwrap();
-        worker.wait().unwrap()
-    }
-
-    /// The names of the system calls that the rename makes.
-    fn calls_of_the_rename(&self) -> BTreeSet<String> {
-        self.prepare();
-        let home = tempfile::tempdir().unwrap();
-        let log = home.path().join("log");
-        let status = self.trace(&["-o", log.to_str().unwrap()]);
-        assert!(status.success(), "{self:?} failed without a kill");
-        let log = std::fs::read_to_string(log).unwrap();
-        let lines = log.lines().skip_while(|line| !line.contains(BEGIN)).skip(1);
-        let lines = lines.take_while(|line| !line.contains(END));
-        // `openat(AT_FDCWD, ...`.
-        let names = lines.filter_map(|line| line.split_once('('));
-        names.map(|(name, _)| name.to_owned()).collect()
+    fn worker(&self) -> Worker<'_> {
+        Worker {
+            test: "worker",
+            variable: JOB,
+            job: format!("{:?}|{}|{}", self.mode, self.fsync, self.root.display()),
+        }
     }
 
     /// After a kill, or none.
@@ -199,10 +155,9 @@ impl Case<'_> {
         }
     }
 
-    /// `when=N` counts the calls of one name by one thread (strace(1), "Tampering"); the call that
-    /// is hit is not made any more.
     fn is_whole_at_each_call(&self) {
-        let calls = self.calls_of_the_rename();
+        self.prepare();
+        let calls = self.worker().calls();
         self.assert_whole("nothing happened");
         assert!(!self.at(FROM).exists());
         let mut kills = 0;
@@ -210,8 +165,7 @@ impl Case<'_> {
             for nth in 1.. {
                 self.prepare();
                 let what = format!("{self:?}, killed at {name} {nth}");
-                let inject = format!("inject={name}:signal=KILL:when={nth}");
-                let status = self.trace(&["-o", "/dev/null", "-e", &inject]);
+                let status = self.worker().kill_at(name, nth);
                 self.assert_whole(&what);
                 self.assert_nothing_else_is_listed(&what);
                 if status.success() {
@@ -226,27 +180,6 @@ impl Case<'_> {
         eprintln!("{self:?}: killed {kills} times, at {calls:?}");
         // At least: made, written, closed, published, and the source removed.
         assert!(kills >= 5, "{kills}");
-    }
-}
-
-fn wait_until_traced(thread: &str, strace: &mut Child) {
-    let is_traced = || {
-        let status = std::fs::read_to_string(format!("/proc/{thread}/status"));
-        // None if it was killed already.
-        let status = status.unwrap_or_default();
-        let field = |name| status.lines().find_map(move |l| l.strip_prefix(name));
-        let is_dead = field("State:").is_some_and(|state| state.trim().starts_with(['Z', 'X']));
-        is_dead || field("TracerPid:").is_none_or(|tracer| tracer.trim() != "0")
-    };
-    while !is_traced() {
-        // It ends with a thread that was killed at the call it was waiting in.
-        if strace.try_wait().unwrap().is_some() && !is_traced() {
-            let mut said = String::new();
-            let stderr = strace.stderr.as_mut().unwrap();
-            stderr.read_to_string(&mut said).unwrap();
-            panic!("strace may not trace; in a container add `--cap-add SYS_PTRACE`: {said}");
-        }
-        std::thread::yield_now();
     }
 }
 

@@ -22,6 +22,7 @@ fn mount(recipe: Recipe) -> Mounted {
 
 async fn everything(dir: &Path) {
     for_each_minor!(dir, suites::all);
+    minors::suites_0_14::all(dir).await;
     for_each_minor!(dir, contract::all);
     for_each_minor!(dir, attributes::all);
 }

@@ -8,6 +8,7 @@ use minors::for_each_minor;
 async fn upstreams_suites_pass() {
     let dir = tempfile::tempdir().unwrap();
     for_each_minor!(dir.path(), suites::all);
+    minors::suites_0_14::all(dir.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -25,6 +25,17 @@ fn every_method_of_the_store_is_implemented() {
 }
 
 #[test]
+fn every_method_of_resumable_uploads_is_implemented() {
+    let methods = ["0_12", "0_12", "0_14"].map(|since| format!("multipart_store_{since}.rs"));
+    for (minor, methods) in MINORS.into_iter().zip(&methods) {
+        let asked = trait_methods(&upstream(minor, "multipart.rs"), "MultipartStore");
+        assert!(asked.contains("put_part"), "{minor}: {asked:?}");
+        let done = impl_methods(&ours(methods), "MultipartStore", "LocalFileSystem");
+        assert_covered(&format!("MultipartStore of {minor}"), &asked, &done);
+    }
+}
+
+#[test]
 fn every_method_of_an_upload_is_implemented() {
     let done = impl_methods(&ours("shared.rs"), "MultipartUpload", "LocalUpload");
     for minor in MINORS {

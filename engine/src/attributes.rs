@@ -6,10 +6,9 @@
 //! | cache control, storage class | `user.cache-control`, `user.storage-class` |
 //! | metadata | `user.X-Amz-Meta.{key}` |
 //!
-//! `%` and control characters of a key are written as `%` and two hexadecimal digits. These are
-//! the names that versitygw gives, and those of headers are rclone's too: both read our objects,
-//! and we theirs. Values are kept as they are. Other xattrs are none of ours: they are not told,
-//! and a copy by data does without them.
+//! `%` and control characters of a key are written as `%` and two hexadecimal digits. The first two
+//! headers have the names that versitygw gives them. Values are kept as they are. Other xattrs are
+//! none of ours: they are not told, and a copy by data does without them.
 
 use std::fs::File;
 use std::io;

@@ -1,6 +1,7 @@
 //! The account of an upload's parts, and what their bytes come to.
 
 use std::io;
+use std::path::PathBuf;
 
 /// What a part's bytes come to, however they are cut: four lanes of multiply and rotate over
 /// blocks of 32 bytes, fast enough not to be noticed beside a write. It is to tell lost pages, not
@@ -81,6 +82,8 @@ pub(crate) struct Ledger {
     /// The first part that was lost.
     lost: Option<Ticket>,
     pub(crate) hashes: Vec<(Ticket, [u64; 5])>,
+    /// Parts that were copied by the kernel, and the files that have their bytes still.
+    pub(crate) copied: Vec<(Ticket, PathBuf)>,
 }
 
 impl Ledger {
@@ -129,8 +132,11 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn has_all_hashes(&self) -> bool {
-        self.hashes.iter().map(|(t, _)| t.len).sum::<u64>() == self.size
+    /// Whether of every byte can be told what it should be.
+    pub(crate) fn has_all_proofs(&self) -> bool {
+        let hashed = self.hashes.iter().map(|(t, _)| t.len);
+        let copied = self.copied.iter().map(|(t, _)| t.len);
+        hashed.chain(copied).sum::<u64>() == self.size
     }
 }
 

@@ -54,6 +54,30 @@ pub(crate) fn staging_name(name: &OsStr, digits: u64, cut: bool) -> OsString {
     format!("{before}#{}", &digits[DIGITS - count..]).into()
 }
 
+/// How a staging file gets its name.
+#[derive(Debug, Clone)]
+pub(crate) enum Naming {
+    /// After its destination.
+    Destination,
+    /// This, which ends in `#` and perhaps digits, and its own digits.
+    After(OsString),
+}
+
+impl Naming {
+    /// The path of a new staging file for `dest`; see [`staging_name`].
+    pub(crate) fn draw(&self, dest: &Path, cut: bool) -> PathBuf {
+        let (dir, name) = place::split(dest);
+        dir.join(match self {
+            Self::Destination => staging_name(name, unique(), cut),
+            Self::After(stem) => {
+                let mut name = stem.clone();
+                name.push(format!("{:0DIGITS$}", unique()));
+                name
+            }
+        })
+    }
+}
+
 /// Nineteen digits that no other upload of any process draws.
 pub(crate) fn unique() -> u64 {
     let pid = std::process::id();
@@ -71,7 +95,7 @@ pub(crate) fn is_hidden(name: &OsStr) -> bool {
     digits_of(name).is_some()
 }
 
-fn digits_of(name: &OsStr) -> Option<&[u8]> {
+pub(crate) fn digits_of(name: &OsStr) -> Option<&[u8]> {
     let name = name.as_encoded_bytes();
     let hash = name.iter().position(|b| *b == b'#')?;
     let digits = &name[hash + 1..];
@@ -155,7 +179,7 @@ fn next_serial() -> u64 {
 
 /// The longest part of `text` that ends within `len` bytes, at a character;
 /// `str::floor_char_boundary` came with Rust 1.91.
-fn cut_to(text: &str, len: usize) -> &str {
+pub(crate) fn cut_to(text: &str, len: usize) -> &str {
     let end = (0..=len.min(text.len()))
         .rev()
         .find(|end| text.is_char_boundary(*end));

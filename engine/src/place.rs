@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::fnv::Fnv;
 use crate::lock::Key;
 use crate::mount::{self, Mount};
 use crate::sys::{self, DirStat};
@@ -43,30 +44,13 @@ pub(crate) struct Place {
     key: u64,
 }
 
-/// The same in every process and on every host, built by whichever compiler: FNV-1a, 64 bits
-/// (draft-eastlake-fnv-17, section 2), of which 63 fit the offset of a byte in a file.
-struct Fnv(u64);
-
-impl Fnv {
-    fn new() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-
-    fn finish(self) -> u64 {
-        self.0 & (u64::MAX >> 1)
-    }
-}
+/// So many bits of a hash fit the offset of a byte in a file.
+const KEY: u64 = u64::MAX >> 1;
 
 impl Place {
     fn new(mount: Arc<Mount>, dev: u64, dir: Dir, name: &OsStr) -> Self {
         let name = folded(name);
-        let mut hash = Fnv::new();
+        let mut hash = Fnv::default();
         hash.add(&dev.to_le_bytes());
         match &dir {
             Dir::Inode(inode) => hash.add(&inode.to_le_bytes()),
@@ -78,7 +62,7 @@ impl Place {
             mount,
             dev,
             dir,
-            key: hash.finish(),
+            key: hash.finish() & KEY,
             name,
         }
     }
@@ -98,9 +82,9 @@ impl Place {
 
     /// Of the name alone: the same on all hosts, whatever they know the directory by.
     pub(crate) fn key_in_dir(&self) -> u64 {
-        let mut hash = Fnv::new();
+        let mut hash = Fnv::default();
         hash.add(self.name.as_bytes());
-        hash.finish()
+        hash.finish() & KEY
     }
 
     /// The place of another name in the same directory.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::names::{private_path, staging_name, unique};
+use crate::names::{Naming, private_path};
 use crate::place::{self, Place};
 use crate::publish::{self, warn_left_behind};
 use crate::recoveries::count;
@@ -18,6 +18,7 @@ pub(crate) struct Staging {
     engine: Engine,
     dest: PathBuf,
     path: PathBuf,
+    naming: Naming,
     place: Place,
     /// What it was when it was made; on a native mount nobody asks.
     birth: Option<Stat>,
@@ -31,8 +32,9 @@ impl Staging {
         engine: &Engine,
         dest: &Path,
         known: Option<Place>,
+        naming: &Naming,
     ) -> Result<(Self, File)> {
-        let (mut staging, file) = Self::make(engine, dest, known, sys::create_new)?;
+        let (mut staging, file) = Self::make(engine, dest, known, naming, sys::create_new)?;
         staging.remember(&file);
         Ok((staging, file))
     }
@@ -51,7 +53,12 @@ impl Staging {
     /// (microsoft/WSL #8443).
     pub(crate) fn learn_rename(mut self, file: File) -> Result<Option<(Self, File)>> {
         let (engine, dest) = (self.engine.clone(), self.dest.clone());
-        let renamed_to = private_path(&dest);
+        let naming = self.naming.clone();
+        // Short, if it may be: the name that it has fits.
+        let renamed_to = match &naming {
+            Naming::Destination => private_path(&dest),
+            Naming::After(_) => naming.draw(&dest, false),
+        };
         let renamed =
             sys::close(file, &self.path).and_then(|()| sys::rename(&self.path, &renamed_to));
         match renamed {
@@ -75,7 +82,7 @@ impl Staging {
         }
         // Nothing was learned. The publish will tell.
         drop(self);
-        Self::create(&engine, &dest, None).map(Some)
+        Self::create(&engine, &dest, None, &naming).map(Some)
     }
 
     /// Makes a staging file that is a hard link of `from`.
@@ -88,22 +95,28 @@ impl Staging {
     ) -> io::Result<Self> {
         let is_source = |s: &Stat| source.is_some_and(|o| (s.dev, s.ino) == (o.dev, o.ino));
         let known = Some(place.clone());
-        let made = Self::make(engine, dest, known, |path| match sys::link(from, path) {
-            // Nobody else draws this name: the reply to the first of two requests was lost.
-            Err(e) if is::exists(&e) => match observe::look(engine, path)? {
-                Some(s) if is_source(&s) => {
-                    engine.resolved("link", path, &e);
-                    Ok(())
+        let made = Self::make(
+            engine,
+            dest,
+            known,
+            &Naming::Destination,
+            |path| match sys::link(from, path) {
+                // Nobody else draws this name: the reply to the first of two requests was lost.
+                Err(e) if is::exists(&e) => match observe::look(engine, path)? {
+                    Some(s) if is_source(&s) => {
+                        engine.resolved("link", path, &e);
+                        Ok(())
+                    }
+                    _ => Err(e),
+                },
+                // The directory is there, so it is the source that is gone: not to be met by making
+                // directories.
+                Err(e) if is::not_found(&e) && matches!(observe::look(engine, from), Ok(None)) => {
+                    Err(io::Error::other(SourceGone))
                 }
-                _ => Err(e),
+                done => done,
             },
-            // The directory is there, so it is the source that is gone: not to be met by making
-            // directories.
-            Err(e) if is::not_found(&e) && matches!(observe::look(engine, from), Ok(None)) => {
-                Err(io::Error::other(SourceGone))
-            }
-            done => done,
-        });
+        );
         match made {
             Ok((staging, ())) => Ok(staging),
             Err(e) => Err(match e.into_io_error() {
@@ -113,18 +126,32 @@ impl Staging {
         }
     }
 
+    /// One that is there, closed and whole.
+    pub(crate) fn adopt(engine: &Engine, dest: &Path, path: PathBuf, place: Place) -> Self {
+        Self {
+            engine: engine.clone(),
+            dest: dest.to_owned(),
+            path,
+            naming: Naming::Destination,
+            place,
+            birth: None,
+            gone: false,
+        }
+    }
+
     fn make<T>(
         engine: &Engine,
         dest: &Path,
         mut known: Option<Place>,
+        naming: &Naming,
         attempt: impl Fn(&Path) -> io::Result<T>,
     ) -> Result<(Self, T)> {
-        let (dir, name) = place::split(dest);
+        let (dir, _) = place::split(dest);
         let mut retry = engine.start_retry();
         let mut dirs_made = 0;
         let mut cut_name = false;
         loop {
-            let path = dir.join(staging_name(name, unique(), cut_name));
+            let path = naming.draw(dest, cut_name);
             let place = match known.take() {
                 Some(place) => Ok(place),
                 None => engine.locate(dest),
@@ -146,6 +173,7 @@ impl Staging {
                         engine: engine.clone(),
                         dest: dest.to_owned(),
                         path,
+                        naming: naming.clone(),
                         place,
                         birth: None,
                         gone: false,
@@ -223,7 +251,7 @@ impl Staging {
         }
     }
 
-    /// It has another name now, or is nobody's any more.
+    /// It has another name now, or is to stay for another process.
     pub(crate) fn is_published(&mut self) {
         self.gone = true;
     }

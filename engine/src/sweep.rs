@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::Engine;
 use crate::error::{Error, Result};
+use crate::multipart::names::upload_of;
 use crate::names::{self, Owner};
 use crate::sys::dir::{Dir, Entry, For, Listed};
 use crate::sys::{self, Stat, is, process};
@@ -23,7 +24,9 @@ use crate::sys::{self, Stat, is, process};
 #[non_exhaustive]
 pub struct SweepOptions {
     /// Only files that were last changed at least so long ago, by the later of their mtime and
-    /// ctime.
+    /// ctime. Of a multipart upload that survives its process
+    /// ([`Engine::create_multipart`](crate::Engine::create_multipart)) the youngest file counts for
+    /// all: it goes when no part was put for so long, though the process that began it lives.
     pub older_than: Duration,
     /// Nothing is removed; it is told what would be.
     pub dry_run: bool,
@@ -182,6 +185,22 @@ impl Found {
     fn id(&self) -> (u64, u64) {
         (self.seen.stat.dev, self.seen.stat.ino)
     }
+
+    /// Which multipart upload it is of, if of any: its directory, and what the names of all its
+    /// files begin with.
+    fn upload(&self) -> Option<(&Path, &str)> {
+        let (upload, _) = upload_of(self.path.file_name()?)?;
+        Some((self.path.parent()?, upload))
+    }
+
+    /// Those of an upload are next to each other, in the order in which they are removed.
+    fn order(&self) -> (PathBuf, u8, PathBuf) {
+        let path = self.path.clone();
+        match self.path.file_name().and_then(upload_of) {
+            Some((upload, kind)) => (path.with_file_name(upload), kind.rank(), path),
+            None => (path.clone(), 0, path),
+        }
+    }
 }
 
 /// What a directory holds, as far as a sweep wants to know.
@@ -223,7 +242,7 @@ pub(crate) fn sweep(
         ..
     } = walk;
     if done.is_continue() {
-        found.sort_by(|a, b| a.path.cmp(&b.path));
+        found.sort_by_cached_key(Found::order);
         let total = swept.found;
         done = progress(SweepEvent::Found { total });
     }
@@ -433,8 +452,20 @@ fn decide_all(
         open: None,
         names_gone: HashMap::new(),
     };
-    for found in found {
-        let Some((file, allocated, verdict)) = judge.decide(found) else {
+    let mut last = None;
+    let mut stays = None;
+    for (at, file) in found.iter().enumerate() {
+        let upload = file.upload();
+        if upload.is_none() || upload != last {
+            stays = upload.and_then(|upload| {
+                let rest = found[at..].iter();
+                let files: Vec<_> = rest.take_while(|f| f.upload() == Some(upload)).collect();
+                judge.reason_for_all(upload, &files)
+            });
+            last = upload;
+        }
+        let found = file;
+        let Some((file, allocated, verdict)) = judge.decide(found, stays) else {
             swept.vanished += 1;
             progress(SweepEvent::Vanished { path: &found.path })?;
             continue;
@@ -464,6 +495,22 @@ fn decide_all(
         go_on?;
     }
     ControlFlow::Continue(())
+}
+
+/// Why a staging file stays.
+#[derive(Debug, Clone, Copy)]
+enum Reason {
+    InUse(Use),
+    Young,
+}
+
+impl From<Reason> for Verdict {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::InUse(by) => Self::InUse(by),
+            Reason::Young => Self::Young,
+        }
+    }
 }
 
 struct Judge<'a> {
@@ -524,7 +571,11 @@ impl Open {
 impl Judge<'_> {
     /// Decides and, if it is to be so, removes. Says besides what it takes on the disk. `None` if
     /// the file has vanished.
-    fn decide(&mut self, found: &Found) -> Option<(StagingFile, u64, Verdict)> {
+    fn decide(
+        &mut self,
+        found: &Found,
+        stays: Option<Reason>,
+    ) -> Option<(StagingFile, u64, Verdict)> {
         let engine = &self.engine.for_operation();
         let (dir, name) = found.path.parent().zip(found.path.file_name())?;
         let mut place = Place::new(self.root, dir, For::Entries);
@@ -537,8 +588,9 @@ impl Judge<'_> {
             }
         };
         let file = self.describe(found, &now);
-        let verdict = match self.reason_to_stay(engine, &mut place, found, &file, &now) {
-            Some(reason) => reason,
+        let reason = stays.or_else(|| self.reason_to_stay(engine, &mut place, found, &file, &now));
+        let verdict = match reason {
+            Some(reason) => reason.into(),
             None if self.options.dry_run => Verdict::Removed,
             None => match self.remove(engine, &mut place, name, found) {
                 Ok(true) => Verdict::Removed,
@@ -573,20 +625,60 @@ impl Judge<'_> {
         found: &Found,
         file: &StagingFile,
         now: &Entry,
-    ) -> Option<Verdict> {
+    ) -> Option<Reason> {
         if !self.is_as_found(engine, place, found, now) {
-            return Some(Verdict::InUse(Use::Changed));
+            return Some(Reason::InUse(Use::Changed));
         }
         let owner = found.path.file_name().and_then(Owner::of);
         if let Some(owner) = owner.filter(Owner::lives) {
-            return Some(Verdict::InUse(Use::MadeBy(owner.pid())));
+            return Some(Reason::InUse(Use::MadeBy(owner.pid())));
         }
         if file.age.is_none_or(|age| age < self.options.older_than) {
-            return Some(Verdict::Young);
+            return Some(Reason::Young);
         }
         let open = self.open.get_or_insert_with(Open::collect);
         let pid = open.in_process(engine, found)?;
-        Some(Verdict::InUse(Use::OpenIn(pid)))
+        Some(Reason::InUse(Use::OpenIn(pid)))
+    }
+
+    /// Why none of the files of a multipart upload is removed: one of them is to stay, or is not
+    /// among those that were found.
+    fn reason_for_all(&mut self, (dir, upload): (&Path, &str), files: &[&Found]) -> Option<Reason> {
+        let engine = &self.engine.for_operation();
+        let mut place = Place::new(self.root, dir, For::Listing);
+        for found in files {
+            let name = found.path.file_name()?;
+            let reason = match place.look(engine, name) {
+                Ok(Some(now)) => {
+                    let file = self.describe(found, &now);
+                    self.reason_to_stay(engine, &mut place, found, &file, &now)
+                }
+                // It is being completed or aborted.
+                Ok(None) => Some(Reason::InUse(Use::Changed)),
+                // That is told when it is decided.
+                Err(_) => Some(Reason::Young),
+            };
+            if reason.is_some() {
+                return reason;
+            }
+        }
+        // A part that came since is the youngest.
+        let listed = engine.retrying("list", dir, || {
+            place.dir = None;
+            let mut is_new = false;
+            place.open()?.list(&mut |name, _| {
+                let is_of_it = upload_of(&name).is_some_and(|(of, _)| of == upload);
+                let was_found = || files.iter().any(|f| f.path.file_name() == Some(&name));
+                is_new |= is_of_it && !was_found();
+                ControlFlow::Continue(())
+            })?;
+            Ok(is_new)
+        });
+        match listed {
+            Ok(false) => None,
+            Ok(true) => Some(Reason::InUse(Use::Changed)),
+            Err(_) => Some(Reason::Young),
+        }
     }
 
     fn is_as_found(

@@ -12,6 +12,7 @@ use crate::attributes::{self, Attributes, Target};
 use crate::error::{Error, Result};
 use crate::ledger::{Digest, Ledger, Ticket};
 use crate::mount::{Known, Mount};
+use crate::names::Naming;
 use crate::observe;
 use crate::place::Place;
 use crate::publish::Around;
@@ -145,7 +146,24 @@ impl Upload {
         comes_in_parts: bool,
         attributes: &Attributes,
     ) -> Result<Self> {
-        let (stage, file) = begin_stage(engine, dest, comes_in_parts, attributes)?;
+        Self::begin_named(
+            engine,
+            dest,
+            comes_in_parts,
+            attributes,
+            &Naming::Destination,
+        )
+    }
+
+    /// The same with a staging file of another name.
+    pub(crate) fn begin_named(
+        engine: &Engine,
+        dest: &Path,
+        comes_in_parts: bool,
+        attributes: &Attributes,
+        naming: &Naming,
+    ) -> Result<Self> {
+        let (stage, file) = begin_stage(engine, dest, comes_in_parts, attributes, naming)?;
         let mount = Arc::clone(&stage.place().mount);
         Ok(Self {
             shared: Arc::new(Shared {
@@ -179,6 +197,41 @@ impl Upload {
     pub fn complete(&self, mode: Mode) -> Result<Version> {
         self.shared
             .complete(&self.shared.engine.for_operation(), mode, None)
+    }
+
+    /// Closes its file and sees that it is whole; says where that is, and what. It is published by
+    /// [`Upload::complete`].
+    pub(crate) fn seal(&self) -> Result<(PathBuf, Stat)> {
+        let state = &mut *self.shared.state.lock();
+        let engine = self.shared.engine.for_operation();
+        self.shared.seal_if_open(&engine, state)?;
+        match &state.file {
+            Handle::Sealed(stat) => Ok((state.stage.path().to_owned(), *stat)),
+            _ => Err(state.over("close")),
+        }
+    }
+
+    /// Its file stays when this is dropped, for another process to publish.
+    pub(crate) fn leave(&self) {
+        if let Stage::Beside(staging) = &mut self.shared.state.lock().stage {
+            staging.is_published();
+        }
+    }
+
+    /// Whether it was published, be it that it is not durable. Asked of one that is sealed.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let state = self.shared.state.lock();
+        matches!(state.file, Handle::Published(_) | Handle::Lost)
+    }
+
+    /// Whether its bytes wait on a local disk, since the mount cannot rename.
+    pub(crate) fn is_spooled(&self) -> bool {
+        self.shared.state.lock().stage.is_spooled()
+    }
+
+    /// Which mount it is on, and so on.
+    pub(crate) fn place(&self) -> Place {
+        self.shared.state.lock().stage.place().clone()
     }
 
     /// As [`Upload::complete`], with what else is to happen while the path is locked.
@@ -264,6 +317,27 @@ impl Upload {
         Ok(())
     }
 
+    /// Copies all of `source`, whose bytes are there to stay, as the next part: inside the kernel,
+    /// which shares extents where the file system does (copy_file_range(2)), else by reading.
+    pub(crate) fn append(&self, mut source: Reader) -> Result<()> {
+        let len = source.size();
+        let part = self.part(len);
+        let (file, path) = self.shared.open_file()?;
+        let at = part.ticket.offset;
+        let copied = sys::copy_in_kernel(source.file(), &file, &path, at, len)
+            .map_err(|e| Error::new("copy data to file", &path, e))?;
+        drop(file);
+        if copied < len {
+            // From the beginning: the hash is of all of it.
+            part.writer().write_from(&mut source)?;
+        } else if self.shared.keeps_hashes {
+            let (_, path) = source.into_parts();
+            self.shared.ledger.lock().copied.push((part.ticket, path));
+        }
+        part.is_written();
+        Ok(())
+    }
+
     /// How many bytes were copied by extents that are shared, or by the kernel.
     fn copy_without_reading(&self, from: &Reader, to: &File, path: &Path) -> io::Result<u64> {
         let clones = &self.shared.mount.clones;
@@ -277,7 +351,7 @@ impl Upload {
                 Err(_) => {}
             }
         }
-        sys::copy_in_kernel(from.file(), to, path, from.size())
+        sys::copy_in_kernel(from.file(), to, path, 0, from.size())
     }
 }
 
@@ -294,12 +368,13 @@ fn begin_stage(
     dest: &Path,
     comes_in_parts: bool,
     attributes: &Attributes,
+    naming: &Naming,
 ) -> Result<(Stage, Arc<File>)> {
     let spooled = |place: Place| -> Result<_> {
         if !attributes.is_empty() {
             // The destination gets them last, when what was there is gone: that it can have them
             // is to be known now.
-            let (staging, mut file) = Staging::create(engine, dest, Some(place.clone()))?;
+            let (staging, mut file) = Staging::create(engine, dest, Some(place.clone()), naming)?;
             give(engine, &staging, attributes, &mut file)?;
         }
         let spool = Spool::create(engine, dest, place, attributes.clone())?;
@@ -314,7 +389,7 @@ fn begin_stage(
     if let Some(place) = known.as_ref().filter(|place| !place.mount.rename.may()) {
         return spooled(place.clone());
     }
-    let (mut staging, mut file) = Staging::create(engine, dest, known)?;
+    let (mut staging, mut file) = Staging::create(engine, dest, known, naming)?;
     let place = staging.place().clone();
     if !place.mount.rename.may() {
         return spooled(place);
@@ -533,21 +608,7 @@ impl Shared {
         around: Option<&dyn Around>,
     ) -> Result<Version> {
         let state = &mut *self.state.lock();
-        if matches!(state.file, Handle::Open(_) | Handle::Sealed(_)) {
-            let dest = state.stage.dest();
-            let accepted = self
-                .ledger
-                .lock()
-                .settled()
-                .map_err(|e| Error::new("complete the upload to", dest, e))?;
-            if let Handle::Open(file) = &state.file {
-                let sealed = match &state.stage {
-                    Stage::Spooled(spool) => spooled(file, &spool.path, accepted)?,
-                    Stage::Beside(_) => self.seal(engine, state, accepted)?,
-                };
-                state.file = Handle::Sealed(sealed);
-            }
-        }
+        self.seal_if_open(engine, state)?;
         if let Handle::Sealed(ours) = &state.file {
             let ours = *ours;
             state.was_tried = true;
@@ -575,6 +636,27 @@ impl Shared {
             Handle::Published(version) => Ok(*version),
             _ => Err(state.over("complete the upload to")),
         }
+    }
+
+    /// Closes the file and sees that it is whole, unless that was done.
+    fn seal_if_open(&self, engine: &Engine, state: &mut State) -> Result<()> {
+        if !matches!(state.file, Handle::Open(_) | Handle::Sealed(_)) {
+            return Ok(());
+        }
+        let dest = state.stage.dest();
+        let accepted = self
+            .ledger
+            .lock()
+            .settled()
+            .map_err(|e| Error::new("complete the upload to", dest, e))?;
+        if let Handle::Open(file) = &state.file {
+            let sealed = match &state.stage {
+                Stage::Spooled(spool) => spooled(file, &spool.path, accepted)?,
+                Stage::Beside(_) => self.seal(engine, state, accepted)?,
+            };
+            state.file = Handle::Sealed(sealed);
+        }
+        Ok(())
     }
 
     /// From the last part to a closed file that is known to be whole.
@@ -692,7 +774,7 @@ impl Shared {
             };
         }
         let ledger = self.ledger.lock();
-        if !ledger.has_all_hashes() {
+        if !ledger.has_all_proofs() {
             return Err(io::Error::other(
                 "whether all data arrived cannot be told on this mount",
             ));
@@ -715,6 +797,23 @@ impl Shared {
                     "bytes {}..{end} are not those that were written",
                     ticket.offset
                 )));
+            }
+        }
+        for (ticket, source) in &ledger.copied {
+            let mut source = self.engine.open(source.clone())?;
+            let mut at = 0;
+            while at < ticket.len {
+                let end = ticket.len.min(at + COPY_BUFFER as u64);
+                let expected = source.read(at..end)?;
+                let got = &mut buf[..expected.len()];
+                let filled = sys::read_at(&file, path, got, ticket.offset + at)?;
+                if filled < expected.len() || *got != *expected {
+                    let (at, end) = (ticket.offset + at, ticket.offset + end);
+                    return Err(io::Error::other(format!(
+                        "bytes {at}..{end} are not those of their source"
+                    )));
+                }
+                at = end;
             }
         }
         drop(ledger);

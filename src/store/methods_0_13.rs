@@ -41,7 +41,7 @@ impl LocalFileSystem {
         }
     }
 
-    fn attributes(&self, given: &Attributes, operation: &str) -> Result<Kept> {
+    pub(super) fn attributes(&self, given: &Attributes, operation: &str) -> Result<Kept> {
         to_keep(given).map_err(|unknown| {
             self.not_implemented(&format!("{operation} with the attribute {unknown:?}"))
         })

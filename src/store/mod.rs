@@ -22,6 +22,10 @@ pub mod v0_14 {
     mod attributes;
     #[path = "methods_0_13.rs"]
     mod methods;
+    #[path = "multipart_store.rs"]
+    mod multipart_store;
+    #[path = "multipart_store_0_14.rs"]
+    mod multipart_store_methods;
     #[path = "pages.rs"]
     mod pages;
     #[path = "put_result_0_14.rs"]
@@ -46,6 +50,10 @@ pub mod v0_13 {
     mod attributes;
     #[path = "methods_0_13.rs"]
     mod methods;
+    #[path = "multipart_store.rs"]
+    mod multipart_store;
+    #[path = "multipart_store_0_12.rs"]
+    mod multipart_store_methods;
     #[path = "pages.rs"]
     mod pages;
     #[path = "put_result_0_12.rs"]
@@ -70,6 +78,10 @@ pub mod v0_12 {
     mod attributes;
     #[path = "methods_0_12.rs"]
     mod methods;
+    #[path = "multipart_store.rs"]
+    mod multipart_store;
+    #[path = "multipart_store_0_12.rs"]
+    mod multipart_store_methods;
     #[path = "pages.rs"]
     mod pages;
     #[path = "put_result_0_12.rs"]

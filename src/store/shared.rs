@@ -62,8 +62,7 @@ use super::{
 /// | `StorageClass` | `user.storage-class` |
 /// | `Metadata(key)` | `user.X-Amz-Meta.{key}`; its `%` and control characters as `%25`, `%00`, … |
 ///
-/// versitygw has the same names, rclone those of the headers. `get_opts` tells them, with `head` as
-/// well; an object that is overwritten has those of the new one; copies and renames carry them,
+/// `get_opts` tells them, with `head` as well; an object that is overwritten has those of the new one; copies and renames carry them,
 /// also to another mount. Other xattrs are not told, and a copy that is no link has none of them.
 ///
 /// A mount without extended attributes answers `NotImplemented` before any data is written, naming

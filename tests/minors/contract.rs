@@ -40,6 +40,7 @@ pub(crate) async fn all(root: &Dir) {
         directories_left_empty_are_removed,
         pages_tell_what_was_put,
     ];
+    super::multipart_store::all(root).await;
 }
 
 /// Opened whatever faults there are: those of opening have a test of their own.
@@ -62,7 +63,7 @@ pub(crate) fn at(location: &str) -> Path {
     Path::from(location)
 }
 
-async fn contents(store: &LocalFileSystem, location: &str) -> Vec<u8> {
+pub(crate) async fn contents(store: &LocalFileSystem, location: &str) -> Vec<u8> {
     let got = store.get(&at(location)).await.unwrap();
     got.bytes().await.unwrap().to_vec()
 }

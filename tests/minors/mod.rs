@@ -31,6 +31,8 @@ macro_rules! minor {
             pub(crate) mod faults;
             #[path = "mishaps.rs"]
             pub(crate) mod mishaps;
+            #[path = "multipart_store.rs"]
+            pub(crate) mod multipart_store;
             #[path = "pages.rs"]
             pub(crate) mod pages;
             #[path = "reads.rs"]
@@ -52,6 +54,9 @@ macro_rules! minor {
 minor!(v0_12, object_store_0_12);
 minor!(v0_13, object_store_0_13);
 minor!(v0_14, object_store_0_14);
+
+#[path = "suites_0_14.rs"]
+pub(crate) mod suites_0_14;
 
 /// Runs `$check(dir, $argument...)` for each minor, each in a fresh directory below `$root`.
 #[allow(unused_macros, reason = "as above")]

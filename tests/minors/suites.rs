@@ -40,6 +40,9 @@ async fn run(root: &Path, fsync: bool) {
         multipart_out_of_order,
     ];
     attributes_are_kept(&store(root, "put_get_attributes", fsync)).await;
+    // It asks the same store by two traits.
+    let both = store(root, "multipart", fsync);
+    integration::multipart(&both, &both).await;
     let missing = integration::get_nonexistent_object(&store(root, "missing", fsync), None)
         .await
         .unwrap_err();

@@ -309,12 +309,17 @@ pub(in crate::sys) fn clone_file(from: &File, to: &File) -> io::Result<()> {
 }
 
 /// For as long as it goes: the rest is the caller's.
-pub(in crate::sys) fn copy_in_kernel(from: &File, to: &File, len: u64) -> io::Result<u64> {
+pub(in crate::sys) fn copy_in_kernel(
+    from: &File,
+    to: &File,
+    offset: u64,
+    len: u64,
+) -> io::Result<u64> {
     let (from, to) = (from.as_raw_fd(), to.as_raw_fd());
-    let (mut read_at, mut written_at) = (0_i64, 0_i64);
-    while (written_at as u64) < len {
+    let (mut read_at, mut write_at) = (0_i64, offset as i64);
+    while (read_at as u64) < len {
         // At most 2 GiB are copied by one call.
-        let rest = (len - written_at as u64).min(1 << 30) as usize;
+        let rest = (len - read_at as u64).min(1 << 30) as usize;
         // SAFETY: two open descriptors and two offsets that outlive the call. By number, because
         // glibc had no wrapper before 2.27.
         let copied = unsafe {
@@ -323,7 +328,7 @@ pub(in crate::sys) fn copy_in_kernel(from: &File, to: &File, len: u64) -> io::Re
                 from,
                 &raw mut read_at,
                 to,
-                &raw mut written_at,
+                &raw mut write_at,
                 rest,
                 0_u32,
             )
@@ -341,7 +346,7 @@ pub(in crate::sys) fn copy_in_kernel(from: &File, to: &File, len: u64) -> io::Re
             _ => {}
         }
     }
-    Ok(written_at as u64)
+    Ok(read_at as u64)
 }
 
 /// Since Linux 6.13.

@@ -169,11 +169,18 @@ pub(crate) fn clone_file(from: &File, to: &File, path: &Path) -> io::Result<()> 
     })
 }
 
-/// Copies `len` bytes of `from` into the empty file `to` inside the kernel or on the server
-/// (copy_file_range(2)). Says how many bytes that were; what is missing is to be written.
-pub(crate) fn copy_in_kernel(from: &File, to: &File, path: &Path, len: u64) -> io::Result<u64> {
+/// Copies the first `len` bytes of `from` to `to`, where they begin at `offset`, inside the kernel
+/// or on the server (copy_file_range(2)). Says how many bytes that were; what is missing is to be
+/// written.
+pub(crate) fn copy_in_kernel(
+    from: &File,
+    to: &File,
+    path: &Path,
+    offset: u64,
+    len: u64,
+) -> io::Result<u64> {
     around(Call::new(Op::CopyRange, path), || {
-        platform::copy_in_kernel(from, to, len)
+        platform::copy_in_kernel(from, to, offset, len)
     })
 }
 

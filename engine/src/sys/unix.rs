@@ -315,7 +315,7 @@ pub(super) fn clone_file(_from: &File, _to: &File) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn copy_in_kernel(_from: &File, _to: &File, _len: u64) -> io::Result<u64> {
+pub(super) fn copy_in_kernel(_from: &File, _to: &File, _at: u64, _len: u64) -> io::Result<u64> {
     Ok(0)
 }
 

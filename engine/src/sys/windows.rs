@@ -221,7 +221,7 @@ pub(super) fn clone_file(_from: &File, _to: &File) -> io::Result<()> {
 }
 
 /// CopyFileExW takes names, not handles.
-pub(super) fn copy_in_kernel(_from: &File, _to: &File, _len: u64) -> io::Result<u64> {
+pub(super) fn copy_in_kernel(_from: &File, _to: &File, _at: u64, _len: u64) -> io::Result<u64> {
     Ok(0)
 }
 

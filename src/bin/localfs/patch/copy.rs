@@ -79,18 +79,18 @@ pub(super) fn object_store(
     write(&into.join("src/local_upstream.rs"), &upstreams)?;
     write(&into.join("src/local.rs"), recipe::LOCAL)?;
     write(&into.join("src/local/localfs/mod.rs"), recipe::LOCALFS)?;
-    write(&into.join("src/local/localfs/shared.rs"), recipe::SHARED)?;
-    write(&into.join("src/local/localfs/read.rs"), recipe::READ)?;
-    write(&into.join("src/local/localfs/pages.rs"), recipe::PAGES)?;
-    write(
-        &into.join("src/local/localfs/attributes.rs"),
-        recipe::ATTRIBUTES,
-    )?;
-    write(
-        &into.join("src/local/localfs/put_result.rs"),
-        minor.put_result,
-    )?;
-    write(&into.join("src/local/localfs/methods.rs"), minor.methods)?;
+    for (name, text) in [
+        ("shared.rs", recipe::SHARED),
+        ("read.rs", recipe::READ),
+        ("pages.rs", recipe::PAGES),
+        ("attributes.rs", recipe::ATTRIBUTES),
+        ("multipart_store.rs", recipe::MULTIPART_STORE),
+        ("put_result.rs", minor.put_result),
+        ("methods.rs", minor.methods),
+        ("multipart_store_methods.rs", minor.multipart_store),
+    ] {
+        write(&into.join("src/local/localfs").join(name), text)?;
+    }
     stamp::write(into, "object_store", &version.to_string())
 }
 

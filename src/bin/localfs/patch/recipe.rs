@@ -13,6 +13,8 @@ pub(super) struct Minor {
     /// The trait's implementation for this minor, and its answers: the very files that
     /// the crate compiles.
     pub(super) methods: &'static str,
+    /// The same for uploads that other processes go on with.
+    pub(super) multipart_store: &'static str,
     pub(super) put_result: &'static str,
 }
 
@@ -20,16 +22,19 @@ pub(super) static MINORS: [Minor; 3] = [
     Minor {
         number: 12,
         methods: include_str!("../../../store/methods_0_12.rs"),
+        multipart_store: include_str!("../../../store/multipart_store_0_12.rs"),
         put_result: include_str!("../../../store/put_result_0_12.rs"),
     },
     Minor {
         number: 13,
         methods: include_str!("../../../store/methods_0_13.rs"),
+        multipart_store: include_str!("../../../store/multipart_store_0_12.rs"),
         put_result: include_str!("../../../store/put_result_0_12.rs"),
     },
     Minor {
         number: 14,
         methods: include_str!("../../../store/methods_0_13.rs"),
+        multipart_store: include_str!("../../../store/multipart_store_0_14.rs"),
         put_result: include_str!("../../../store/put_result_0_14.rs"),
     },
 ];
@@ -42,6 +47,8 @@ pub(super) const ATTRIBUTES: &str = include_str!("../../../store/attributes.rs")
 pub(super) const READ: &str = include_str!("../../../store/read.rs");
 /// And their listings by the page.
 pub(super) const PAGES: &str = include_str!("../../../store/pages.rs");
+/// And what their resumable uploads share.
+pub(super) const MULTIPART_STORE: &str = include_str!("../../../store/multipart_store.rs");
 /// The copy's `src/local.rs`.
 pub(super) const LOCAL: &str = include_str!("../../../../patches/local.rs");
 /// The copy's `src/local/localfs/mod.rs`.
@@ -95,6 +102,7 @@ pub(super) fn digest() -> String {
         READ,
         ATTRIBUTES,
         PAGES,
+        MULTIPART_STORE,
         LOCAL,
         LOCALFS,
         include_str!("copy.rs"),
@@ -104,6 +112,7 @@ pub(super) fn digest() -> String {
     for minor in &MINORS {
         digest.add(minor.put_result.as_bytes());
         digest.add(minor.methods.as_bytes());
+        digest.add(minor.multipart_store.as_bytes());
     }
     for (path, text) in ENGINE {
         digest.add(path.as_bytes());
