@@ -251,6 +251,36 @@ fn a_whole_that_somebody_removed_was_not_published() {
     assert_eq!(read(dir), b"before");
 }
 
+#[test]
+fn a_part_or_completion_that_fails_leaves_nothing_and_can_be_made_again() {
+    let full = |_| Fault::before_effect(libc::ENOSPC);
+    for op in [Op::Create, Op::Write, Op::Sync, Op::Close, Op::Rename] {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        let mut upload = Upload::new(dir);
+        upload.store = upload.store.with_fsync(true);
+        let before = files(dir);
+        let failing = fails(dir, op, |_| true, full);
+        upload.put(0, b"data").unwrap_err();
+        assert_eq!(files(dir), before, "{op:?}");
+        drop(failing);
+        let parts = [upload.put(0, b"data").unwrap()];
+        let before = files(dir);
+        // The copy is made by the kernel.
+        let op = if op == Op::Write { Op::CopyRange } else { op };
+        let failing = fails(dir, op, |_| true, full);
+        upload.complete(&parts).unwrap_err();
+        drop(failing);
+        // After an error of the claim it may have been made: what it would publish stays.
+        if op != Op::Rename {
+            assert_eq!(files(dir), before, "{op:?}");
+        }
+        upload.complete(&parts).unwrap();
+        assert_eq!(read(dir), b"data");
+        assert_eq!(files(dir), [NAME], "{op:?}");
+    }
+}
+
 /// Of each step once: the call took effect, and its reply was lost.
 #[test]
 fn lost_replies_are_no_failures_and_do_nothing_twice() {

@@ -67,6 +67,8 @@ impl Case<'_> {
         }
         put_plainly(self.root, OLD);
         let upload = Upload::new(self.root);
+        // What nobody names goes as well.
+        upload.put(0, b"superseded").unwrap();
         let puts = if self.step == "put" {
             vec![0, 2]
         } else {
