@@ -20,10 +20,10 @@ pub(crate) async fn old_manifests(store: Store, dir: &Path) -> Result<(), String
     let db = store.open(dir).await.map_err(failed)?;
     let boundary = dir.join("db/gc/manifest.boundary");
     let mut boundaries = std::collections::BTreeSet::new();
-    let until = Instant::now() + PATIENCE / 6;
+    let until = Instant::now() + PATIENCE / 4;
     let mut n = 0;
     // The first is created; those after it are updates.
-    while boundaries.len() < 4 {
+    while boundaries.len() < 3 {
         if Instant::now() > until {
             let manifests =
                 std::fs::read_dir(dir.join("db/manifest")).map_err(|e| e.to_string())?;

@@ -2,9 +2,10 @@
 //! the older was told to be durable.
 
 use std::path::Path;
+use std::time::Instant;
 
 use crate::checks::{is_fenced, told};
-use crate::writer::Writer;
+use crate::writer::{PATIENCE, Writer};
 use crate::{Store, plain, songs};
 
 #[test]
@@ -20,7 +21,7 @@ fn the_older_of_two_processes_is_fenced() {
 }
 
 #[test]
-fn of_processes_that_open_at_once_one_goes_on() {
+fn of_processes_that_open_at_once_no_two_go_on() {
     let dir = plain();
     at_once(Store::Ours, dir.path()).unwrap();
 }
@@ -88,24 +89,32 @@ pub(crate) fn takeovers(store: Store, dir: &Path) -> Result<(), String> {
 
 const AT_ONCE: usize = 4;
 
+/// SlateDB promises that no two go on, not that one does: a slow one that is fenced as a writer
+/// still takes the compactor's place from a faster one, which is then fenced too (also in memory).
 pub(crate) fn at_once(store: Store, dir: &Path) -> Result<(), String> {
     // Making it is not for several at once: SlateDB lets all but one fail.
     reopen(store, dir, &[])?;
     let writers = (0..AT_ONCE).map(|n| Writer::start(store, &n.to_string(), dir));
     let mut writers: Vec<Writer> = writers.collect();
-    // Whoever has opened last stays: that is told by the others, which end.
     let mut names = Vec::new();
+    let until = Instant::now() + PATIENCE;
     while writers.len() > 1 {
         let Some(at) = writers.iter_mut().position(Writer::has_ended) else {
-            continue;
+            match Instant::now() < until {
+                true => continue,
+                false => return Err(format!("{} writers go on", writers.len())),
+            }
         };
         let mut fenced = writers.remove(at);
         expect("fenced", fenced.wait_for_end()?)?;
         names.extend(fenced.kill().songs);
     }
     let mut last = writers.remove(0);
-    last.wait_for_songs(50)?;
-    expect("closed", last.stop()?)?;
+    let _ = last.wait_for_songs(50);
+    match last.stop()?.as_str() {
+        "closed" | "fenced" => {}
+        ended => return Err(ended.to_owned()),
+    }
     names.extend(last.kill().songs);
     reopen(store, dir, &names)
 }
