@@ -96,6 +96,7 @@ impl Asked {
                 told > 0 || (self.token.is_none() && page.token.is_none()),
                 "{self:?}"
             );
+            assert!(page.token.is_none() || page.token != self.token, "{self:?}");
             self = self.after(&page);
             all.objects.extend(page.objects);
             all.prefixes.extend(page.prefixes);
@@ -412,7 +413,7 @@ struct Case {
     asked: Asked,
     /// Between two pages.
     changes: Vec<Vec<Change>>,
-    /// Whether the directory `aa` is a symlink.
+    /// Whether the directory `a` is a symlink.
     linked: bool,
 }
 
@@ -569,8 +570,8 @@ async fn check(root: &Dir, case: &Case) {
         dirs: BTreeSet::new(),
     };
     if case.linked {
-        symlink(&outside, dir.join("aa")).unwrap();
-        tree.make_dir("aa");
+        symlink(&outside, dir.join("a")).unwrap();
+        tree.make_dir("a");
     }
     case.keys.iter().for_each(|key| tree.change(&Change::Put(key.clone())));
     let store = store(&dir);
