@@ -332,6 +332,25 @@ fn lost_replies_are_no_failures_and_do_nothing_twice() {
     }
 }
 
+/// A request to remove what is not there, that is made again, has removed nothing.
+#[test]
+fn a_stale_answer_does_not_make_an_upload_that_is_over_an_aborted_one() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let _remote = fault::pretend_remote(dir);
+    let upload = Upload::new(dir);
+    upload.complete(&[]).unwrap();
+    let made = std::sync::atomic::AtomicU32::new(0);
+    let _stale = fault::inject(dir, move |call| {
+        let is_first = || made.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+        match call.op == Op::Unlink && is_first() {
+            true => Fault::before_effect(libc::ESTALE),
+            false => Fault::none(),
+        }
+    });
+    assert!(is_over(&upload.abort()));
+}
+
 // ---- several processes ------------------------------------------------------------------------
 
 #[test]

@@ -4,27 +4,38 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
-use object_store_localfs_engine::{Engine, SweepEvent, SweepOptions, Swept};
+use object_store_localfs_engine::{Engine, SweepEvent, SweepOptions, Swept, Use, Verdict};
 
 use super::{NAME, Upload, claimed, files, is_over, kind};
 
-/// And the kinds of what was removed, in order.
+/// And the kinds of what was removed, in order. Made again while another test's child, between
+/// fork(2) and execve(2), has what this process had open.
 fn sweep(
     dir: &Path,
     older_than: Duration,
     mut at_event: impl FnMut(&SweepEvent<'_>) -> ControlFlow<()>,
 ) -> (Swept, String) {
-    let mut removed = String::new();
-    let swept = Engine::new().sweep(dir, SweepOptions::older_than(older_than), |event| {
-        if let SweepEvent::Decided { file, verdict } = &event {
-            if format!("{verdict:?}") == "Removed" {
+    loop {
+        let mut removed = String::new();
+        let mut is_open = false;
+        let swept = Engine::new().sweep(dir, SweepOptions::older_than(older_than), |event| {
+            if let SweepEvent::Decided { file, verdict } = &event {
                 let name = file.path.file_name().unwrap().to_str().unwrap();
-                removed.push(kind(name).unwrap_or('-'));
+                match verdict {
+                    Verdict::Removed => removed.push(kind(name).unwrap_or('-')),
+                    Verdict::InUse(Use::OpenIn(_)) => {
+                        is_open = true;
+                        return ControlFlow::Break(());
+                    }
+                    _ => {}
+                }
             }
+            at_event(&event)
+        });
+        if !is_open {
+            return (swept.unwrap(), removed);
         }
-        at_event(&event)
-    });
-    (swept.unwrap(), removed)
+    }
 }
 
 fn go_on(_: &SweepEvent<'_>) -> ControlFlow<()> {

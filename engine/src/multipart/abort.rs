@@ -62,7 +62,10 @@ impl Resumable<'_> {
         let engine = &self.engine.for_operation();
         let mut retry = engine.start_retry();
         // A local disk does not lose replies.
-        let mut was_there = !place.mount.is_native() && self.look(&open)?.is_some();
+        let mut was_there = !place.mount.is_native();
+        if was_there && self.look(&open)?.is_none() {
+            return Ok(Removed::ByAnother);
+        }
         loop {
             let e = match sys::unlink(&open) {
                 Ok(()) => return Ok(Removed::ByUs),
