@@ -250,7 +250,9 @@ impl LocalFileSystem {
     /// What processes of this host are writing is kept, however old: an upload with this crate is
     /// known by the name of its file (not across containers), and on Linux any file is kept that a
     /// process has open, as far as this one may see. `older_than` covers the rest: choose it longer
-    /// than an upload on another host may pause, such as a day.
+    /// than an upload on another host may pause, such as a day. The uploads of `MultipartStore`
+    /// outlive their processes and go by age alone, each as a whole: once no part of it was put for
+    /// `older_than`.
     ///
     /// Walks the whole directory on the blocking pool. Dropped, the sweep goes on there.
     ///
