@@ -406,6 +406,11 @@ impl Engine {
         let mut retry = self.start_retry();
         while retry.again() {
             self.retried(step, path, &last);
+            if is::stale(&last) {
+                // NFS finds the name in its cache as long as it takes the directory to be unchanged,
+                // and opens the file that was there for half a minute (measured, Linux 6.1).
+                let _ = sys::refresh_dir(place::split(path).0);
+            }
             match call() {
                 Err(e) if again(&e) => last = e,
                 answer => return answer,
