@@ -12,36 +12,24 @@ use crate::{
     vm,
 };
 
-/// Set in the VM.
-const INSIDE: &str = "LOCALFS_TEST_INSIDE";
-
 macro_rules! in_vm {
     ($($test:ident),+ $(,)?) => {
         /// All in one VM, one after another: what it printed.
-        fn vm() -> &'static str {
+        fn printed() -> &'static str {
             static PRINTED: OnceLock<String> = OnceLock::new();
             PRINTED.get_or_init(|| {
-                let mut job = format!("export {INSIDE}=1 RUST_BACKTRACE=0\n");
-                $(
-                    let test = stringify!($test);
-                    job += &format!(
-                        "/test --exact two_hosts::{test} --nocapture 2>&1 && echo 'passed: {test}'\n"
-                    );
-                )+
-                let this = std::env::current_exe().unwrap();
-                let (printed, _) = vm::run(&job, &[(&this, "/test")], Duration::from_secs(600));
-                printed
+                vm::run_tests(&[$(concat!("two_hosts::", stringify!($test))),+])
             })
         }
 
         $(
             #[test]
             fn $test() {
-                if std::env::var_os(INSIDE).is_some() {
+                if vm::is_here() {
                     return inside::$test();
                 }
-                let passed = concat!("passed: ", stringify!($test));
-                assert!(vm().lines().any(|line| line == passed), "{}", vm());
+                let passed = concat!("passed: two_hosts::", stringify!($test));
+                assert!(printed().lines().any(|line| line == passed), "{}", printed());
             }
         )+
     };
@@ -72,7 +60,7 @@ mod inside {
         Worker::start(&on, number, dir, exclusion)
     }
 
-    fn on_hosts(hosts: [&str; 4], dir: &Path, exclusion: Exclusion) -> Parties {
+    fn on_hosts(hosts: &[&str], dir: &Path, exclusion: Exclusion) -> Parties {
         let hosts = hosts.iter().enumerate();
         hosts
             .map(|(n, host)| Box::new(start(host, n, dir, exclusion)) as Box<dyn Party>)
@@ -86,11 +74,14 @@ mod inside {
         (here, there)
     }
 
-    const BOTH: [&str; 4] = ["a", "b", "a", "b"];
+    /// A process each. Where another process of the host has the object open, Linux makes two
+    /// requests of a rename over it, first to a name `.nfs…`: between them nothing is there for
+    /// other hosts (fs/nfs/dir.c; measured, Linux 6.1).
+    const BOTH: [&str; 2] = ["a", "b"];
 
     pub(super) fn two_hosts_count() {
         let (here, there) = fresh();
-        let parties = on_hosts(BOTH, &there, Exclusion::OtherHosts);
+        let parties = on_hosts(&BOTH, &there, Exclusion::OtherHosts);
         assert_counts(parties, &here, 25);
     }
 
@@ -98,26 +89,26 @@ mod inside {
         let (here, there) = fresh();
         let start = |n: usize| start(BOTH[n], n, &there, Exclusion::OtherHosts);
         let counter = Client::new(Arc::new(store(&here, Exclusion::OtherHosts)), 0);
-        assert_counts_while_killed(&start, &counter, 20);
+        assert_counts_while_killed(&start, BOTH.len(), &counter, (12, Duration::from_secs(1)));
     }
 
     pub(super) fn what_two_hosts_do_has_an_order() {
         let (_, there) = fresh();
-        assert_linearizable(on_hosts(BOTH, &there, Exclusion::OtherHosts), 30);
+        assert_linearizable(on_hosts(&BOTH, &there, Exclusion::OtherHosts), 20);
     }
 
     pub(super) fn what_processes_of_one_host_do_has_an_order() {
         let (_, there) = fresh();
-        assert_linearizable(on_hosts(["a"; 4], &there, Exclusion::OtherProcesses), 30);
+        assert_linearizable(on_hosts(&["a"; 4], &there, Exclusion::OtherProcesses), 10);
     }
 
     /// That the VM has two hosts, and the checker finds it.
     pub(super) fn hosts_that_exclude_only_their_own_processes_are_found() {
         let (_, there) = fresh();
-        let mut parties = on_hosts(BOTH, &there, Exclusion::OtherProcesses);
-        let faults = faults(&mut parties, 10);
+        let mut parties = on_hosts(&BOTH, &there, Exclusion::OtherProcesses);
+        let faults = faults(&mut parties, 5);
         println!(
-            "{} of 10 histories, such as {:?}",
+            "{} of 5 histories, such as {:?}",
             faults.len(),
             faults.first()
         );
