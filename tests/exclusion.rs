@@ -90,18 +90,19 @@ fn worker() {
     // The lock file is open when it forks.
     block_on(store.put(&at("warm"), "x".into())).unwrap();
     block_on(store.delete(&at("warm"))).unwrap();
-    // SAFETY: the child waits to be killed, and does nothing else.
-    let forked = unsafe { libc::fork() };
-    if forked == 0 {
-        loop {
-            // SAFETY: the call takes nothing.
-            unsafe { libc::pause() };
-        }
-    }
-    println!("forked {forked}");
     let old = block_on(store.head(&at("to"))).unwrap().e_tag;
     let _stops = fault::inject(dir, |call: &Call<'_>| {
         if call.op == Op::Rename {
+            // With the locks held.
+            // SAFETY: the child waits to be killed, and does nothing else.
+            let forked = unsafe { libc::fork() };
+            if forked == 0 {
+                loop {
+                    // SAFETY: the call takes nothing.
+                    unsafe { libc::pause() };
+                }
+            }
+            println!("forked {forked}");
             println!("compared");
             std::io::stdin().read_line(&mut String::new()).unwrap();
         }

@@ -16,6 +16,8 @@ mod mounts;
 mod moves;
 #[path = "regressions/no_rename.rs"]
 mod no_rename;
+#[path = "regressions/updates.rs"]
+mod updates;
 #[path = "regressions/versions.rs"]
 mod versions;
 #[path = "regressions/workers.rs"]

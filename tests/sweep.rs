@@ -512,7 +512,8 @@ fn stale_handles_and_lost_replies_are_met() {
         let nth = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         match call.op {
             Op::Unlink => Fault::after_effect(libc::EIO),
-            _ if nth % 4 == 0 => Fault::before_effect(libc::ESTALE),
+            // No divisor of the calls that meet one stale answer.
+            _ if nth % 5 == 0 => Fault::before_effect(libc::ESTALE),
             _ => Fault::none(),
         }
     });

@@ -64,9 +64,10 @@ pub(crate) fn exclude_others(
         if others.has(place) {
             continue;
         }
-        match try_lock_name(path, place) {
+        match try_lock_name(path, place)? {
             Locked::Yes(lock) => others.on_host[nth] = Some((place.key().0, lock)),
             Locked::Busy => return Ok(None),
+            Locked::Unavailable if engine.exclusion_is_asked => return Err(no_lock_on_host(path)),
             Locked::Unavailable => warn_once(path),
         }
         if engine.update_exclusion == Exclusion::OtherHosts {
@@ -108,7 +109,8 @@ fn lock_on_share(engine: &Engine, path: &Path, place: &Place) -> Result<Option<s
     let lock = || sys::lock_in_dir(dir, place.key_in_dir(), path);
     match engine.retrying_if(again, "lock for all hosts", path, lock) {
         Ok(lock) => Ok(Some(lock)),
-        Err(e) if is::locked(&e) => Ok(None),
+        // Or the directory was removed a moment ago: it is looked for again.
+        Err(e) if is::locked(&e) || is::not_found(&e) => Ok(None),
         Err(e) => Err(failed(e).hint(
             "no write is made without the lock; with_update_exclusion says who is to be excluded",
         )),
@@ -127,7 +129,7 @@ pub(crate) fn ask(engine: &Engine, dir: &Path, exclusion: Exclusion) -> Result<(
         .map_err(|e| Error::new("find the mount of", dir, e))?;
     if exclusion >= Exclusion::OtherProcesses {
         let _turn = lock::lock(place.key());
-        if let Locked::Unavailable = try_lock_name(&probe, &place) {
+        if let Locked::Unavailable = try_lock_name(&probe, &place)? {
             return Err(no_lock_on_host(dir));
         }
     }
@@ -177,18 +179,24 @@ pub(crate) fn try_lock(
     engine: &Engine,
     path: &Path,
     place: &Place,
+    held: &Others,
     excluded: Exclusion,
 ) -> Result<Locked<Guard>> {
     let (dir, _) = place::split(path);
     let fact = &place.mount.dir_lock;
     let mut turn = fact.may().then(|| lock::lock(place.dir_key()));
-    let name = match try_lock_name(path, place) {
-        Locked::Yes(lock) => Some(lock),
-        Locked::Busy => return Ok(Locked::Busy),
-        Locked::Unavailable => None,
+    let is_held = held.has(place);
+    let name = match is_held {
+        true => None,
+        false => match try_lock_name(path, place)? {
+            Locked::Yes(lock) => Some(lock),
+            Locked::Busy => return Ok(Locked::Busy),
+            Locked::Unavailable => None,
+        },
     };
+    let is_shared = is_held && engine.update_exclusion == Exclusion::OtherHosts;
     let share = match excluded {
-        Exclusion::OtherHosts => match lock_on_share(engine, path, place)? {
+        Exclusion::OtherHosts if !is_shared => match lock_on_share(engine, path, place)? {
             None => return Ok(Locked::Busy),
             lock => lock,
         },
@@ -218,7 +226,7 @@ pub(crate) fn try_lock(
         turn = None;
     }
     Ok(match (&name, &dir, &share) {
-        (None, None, None) => Locked::Unavailable,
+        (None, None, None) if !is_held => Locked::Unavailable,
         _ => Locked::Yes(Guard {
             _name: name,
             _dir: dir,
@@ -230,14 +238,19 @@ pub(crate) fn try_lock(
 
 /// The lock on this host alone, for what takes long: whoever else uses `path` is excluded, as far as
 /// it sees the same lock file. To be asked for with the path lock held, and once.
-pub(crate) fn try_lock_name(path: &Path, place: &Place) -> Locked<sys::HeldLock> {
+///
+/// # Errors
+///
+/// Of this process and this moment, such as a lack of handles: others may well have the lock.
+pub(crate) fn try_lock_name(path: &Path, place: &Place) -> Result<Locked<sys::HeldLock>> {
     match sys::lock_on_host(place.key().0, path) {
-        Ok(lock) => Locked::Yes(lock),
-        Err(e) if is::locked(&e) => Locked::Busy,
-        Err(e) => {
+        Ok(lock) => Ok(Locked::Yes(lock)),
+        Err(e) if is::locked(&e) || is::interrupted(&e) => Ok(Locked::Busy),
+        Err(e) if is::lasting(&e) => {
             tracing::debug!(path = %path.display(), error = %e, "no lock file for this host");
-            Locked::Unavailable
+            Ok(Locked::Unavailable)
         }
+        Err(e) => Err(Error::new("lock on this host", path, e)),
     }
 }
 
@@ -247,13 +260,13 @@ pub(crate) fn try_lock_source(
     source: (&Path, &Place),
     dest: &Place,
     others: &Others,
-) -> Option<Option<sys::HeldLock>> {
+) -> Result<Option<Option<sys::HeldLock>>> {
     if others.has(source.1) || source.1.key() == dest.key() {
-        return Some(None);
+        return Ok(Some(None));
     }
-    match try_lock_name(source.0, source.1) {
+    Ok(match try_lock_name(source.0, source.1)? {
         Locked::Yes(lock) => Some(Some(lock)),
         Locked::Busy => None,
         Locked::Unavailable => Some(None),
-    }
+    })
 }

@@ -133,17 +133,26 @@ fn key_of(name: &[u8]) -> Option<String> {
 /// Reads those of an open file; none where there is no such thing.
 #[derive(Default)]
 pub(crate) struct Reading {
+    /// For another file: what may not be seen is no reason to go without.
+    is_to_carry: bool,
     /// Of those that are still to be read.
     names: Option<Vec<Vec<u8>>>,
     found: Vec<(Attribute, Vec<u8>)>,
 }
 
 impl Reading {
+    pub(crate) fn to_carry() -> Self {
+        Self {
+            is_to_carry: true,
+            ..Self::default()
+        }
+    }
+
     /// After an error it goes on where that stopped it: no call is made again for another's sake.
     pub(crate) fn go_on(&mut self, file: &File, path: &Path) -> io::Result<Attributes> {
         let names = match &mut self.names {
             Some(names) => names,
-            none => none.insert(names(file, path)?),
+            none => none.insert(names(file, path, self.is_to_carry)?),
         };
         while let Some(name) = names.last() {
             if let Some(attribute) = Attribute::of_xattr(name) {
@@ -156,10 +165,10 @@ impl Reading {
     }
 }
 
-fn names(file: &File, path: &Path) -> io::Result<Vec<Vec<u8>>> {
+fn names(file: &File, path: &Path, is_to_carry: bool) -> io::Result<Vec<Vec<u8>>> {
     match xattr::list(file, path) {
         // Who may read a file may see them; a server that has other ideas has none for us.
-        Err(e) if xattr::unsupported(&e) || is::denied(&e) => Ok(Vec::new()),
+        Err(e) if xattr::unsupported(&e) || (is::denied(&e) && !is_to_carry) => Ok(Vec::new()),
         listed => listed,
     }
 }
@@ -218,7 +227,7 @@ impl Target<'_> {
         let cleared = self.calling(file, |file| {
             let old = match &mut old {
                 Some(old) => old,
-                none => none.insert(names(file, self.path)?),
+                none => none.insert(names(file, self.path, false)?),
             };
             while let Some(name) = old.last() {
                 if Attribute::of_xattr(name).is_some() {

@@ -33,7 +33,7 @@ fn upload_copy(engine: &Engine, from: &Path, to: &Path) -> Result<Upload> {
     if source.is_dir() {
         return Err(failed(from, to, same_error::not_permitted()));
     }
-    let attributes = source.attributes()?;
+    let attributes = source.attributes_to_carry()?;
     let upload = Upload::begin(&engine.for_operation(), to, false, &attributes)?;
     upload.fill_from(source)?;
     Ok(upload)
@@ -110,13 +110,13 @@ impl Around for Move<'_> {
         let path = lock::lock_both(self.from_place.key(), self.to_place.key());
         let (from, to) = ((self.from, self.from_place), (self.to, self.to_place));
         let ends = match self.mode {
-            Mode::Create => &[from][..],
+            Mode::Create if self.to_place.mount.is_native() => &[from][..],
             _ => &[from, to],
         };
         let Some(others) = advisory::exclude_others(self.engine, ends)? else {
             return Ok(None);
         };
-        let source = advisory::try_lock_source(from, self.to_place, &others);
+        let source = advisory::try_lock_source(from, self.to_place, &others)?;
         Ok(source.map(|source| Guards {
             others,
             _source: source,

@@ -136,6 +136,8 @@ pub struct Engine {
     retry: RetryPolicy,
     exclusive_create: Exclusion,
     update_exclusion: Exclusion,
+    /// Not the default.
+    exclusion_is_asked: bool,
     spool_dir: Option<Arc<Path>>,
     counters: Arc<Counters>,
     /// The pauses of the operation that this clone is for.
@@ -185,6 +187,7 @@ impl Engine {
             advisory::ask(&self, dir, exclusion)?;
         }
         self.update_exclusion = exclusion;
+        self.exclusion_is_asked = true;
         Ok(self)
     }
 

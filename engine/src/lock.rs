@@ -57,6 +57,7 @@ fn shard(key: Key) -> &'static Shard {
 struct Held {
     key: Key,
     slot: Arc<Slot>,
+    waited: bool,
 }
 
 impl Held {
@@ -70,8 +71,11 @@ impl Held {
             *users += 1;
             Arc::clone(slot)
         };
-        slot.raw.lock();
-        Self { key, slot }
+        let waited = !slot.raw.try_lock();
+        if waited {
+            slot.raw.lock();
+        }
+        Self { key, slot, waited }
     }
 }
 
@@ -94,9 +98,16 @@ impl Drop for Held {
 /// Not `Send`: a future that held it across an `.await` would not be spawned.
 #[must_use = "the path is unlocked as soon as this is dropped"]
 pub struct PathGuard {
-    _first: Held,
-    _second: Option<Held>,
+    first: Held,
+    second: Option<Held>,
     _not_send: PhantomData<*const ()>,
+}
+
+impl PathGuard {
+    /// Whether somebody else held it: what was known before may be so no more.
+    pub(crate) fn has_waited(&self) -> bool {
+        self.first.waited || self.second.as_ref().is_some_and(|held| held.waited)
+    }
 }
 
 impl std::fmt::Debug for PathGuard {
@@ -108,8 +119,8 @@ impl std::fmt::Debug for PathGuard {
 /// Waits until nobody else holds `key`. A thread that holds it must not ask for it again.
 pub(crate) fn lock(key: Key) -> PathGuard {
     PathGuard {
-        _first: Held::lock(key),
-        _second: None,
+        first: Held::lock(key),
+        second: None,
         _not_send: PhantomData,
     }
 }
@@ -119,8 +130,8 @@ pub(crate) fn lock(key: Key) -> PathGuard {
 pub(crate) fn lock_both(a: Key, b: Key) -> PathGuard {
     let (low, high) = (a.min(b), a.max(b));
     PathGuard {
-        _first: Held::lock(low),
-        _second: (low != high).then(|| Held::lock(high)),
+        first: Held::lock(low),
+        second: (low != high).then(|| Held::lock(high)),
         _not_send: PhantomData,
     }
 }

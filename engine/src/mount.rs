@@ -46,7 +46,6 @@ const LOCKS_FOR_ALL_HOSTS: &[(&str, &[&str])] = &[
     ("gfs2", &["localflocks"]),
     ("gpfs", &[]),
     ("lustre", &["localflock", "noflock"]),
-    ("ocfs2", &["localflocks"]),
     // https://juicefs.com/docs/community/posix_compatibility/
     ("fuse.juicefs", &[]),
     ("fuse.glusterfs", &[]),
@@ -157,6 +156,14 @@ type Table = RwLock<HashMap<(u64, u64), Arc<Mount>>>;
 
 static TABLE: LazyLock<Table> = LazyLock::new(Table::default);
 
+static ONE_LACKS_RENAME: AtomicBool = AtomicBool::new(false);
+
+/// Whether a mount was met that has no rename(2), so that it is worth a look which one a file is to be
+/// on before one is made there.
+pub(crate) fn one_lacks_rename() -> bool {
+    ONE_LACKS_RENAME.load(Relaxed)
+}
+
 /// So many mounts are remembered before those are forgotten that nobody uses.
 const REMEMBERED: usize = 256;
 
@@ -258,6 +265,12 @@ impl Mount {
 
     pub(crate) fn saw_inode_change(&self) {
         self.stable_inodes.refused();
+    }
+
+    /// It has no rename(2), as it has said.
+    pub(crate) fn lacks_rename(&self) {
+        self.rename.refused();
+        ONE_LACKS_RENAME.store(true, Relaxed);
     }
 
     /// Whether there are file systems of this kind without rename(2), so that it is worth knowing

@@ -134,10 +134,20 @@ pub(crate) fn expect(
 ) -> Result<Stat> {
     let failed = |e| Error::new("access metadata for", path, e);
     let fresh = engine.update_exclusion == Exclusion::OtherHosts;
-    let looked = engine.retrying("look at", path, || match fresh {
-        true => sys::fresh_stat(path),
-        false => sys::stat(path),
-    });
+    let look = || {
+        engine.retrying("look at", path, || match fresh {
+            true => sys::fresh_stat(path),
+            false => sys::stat(path),
+        })
+    };
+    let mut looked = look();
+    let looks = if mount.is_native() { 1 } else { 3 };
+    for _ in 1..looks {
+        // As in `look_closely`.
+        if looked.as_ref().is_err_and(is::absent) {
+            looked = look();
+        }
+    }
     let now = match looked {
         Ok(now) if now.is_dir => Err(same_error::not_found()),
         looked => looked,
@@ -205,24 +215,28 @@ pub(crate) fn make_distinct(
         return None;
     }
     let too_small = mount.mtime_steps_lost.load(Relaxed).min(STEPS.len() - 1);
+    let mut last = None;
     for (nth, step) in STEPS.into_iter().enumerate().skip(too_small) {
-        let modified = replaced.modified?.checked_add(step)?;
+        let Some(modified) = replaced.modified.and_then(|m| m.checked_add(step)) else {
+            break;
+        };
         let set = engine.retrying("set the mtime of", path, || {
             sys::set_modified(path, modified)
         });
+        // It may have been moved after an error too, or to where it is cut off.
+        last = look(engine, path).ok().flatten().or(last);
+        if let (Ok(()), Some(now)) = (&set, &last) {
+            if mount.version(now).modified_micros > taken.modified_micros {
+                mount.mtime_steps_lost.fetch_max(nth, Relaxed);
+                break;
+            }
+        }
         if let Err(e) = set {
             tracing::debug!(path = %path.display(), error = %e, "the mtime cannot be set here");
-            return None;
-        }
-        match look(engine, path) {
-            Ok(Some(now)) if mount.version(&now).modified_micros > taken.modified_micros => {
-                mount.mtime_steps_lost.fetch_max(nth, Relaxed);
-                return Some(now);
-            }
-            _ => {}
+            break;
         }
     }
-    None
+    last
 }
 
 /// The looks and the verdict in one.

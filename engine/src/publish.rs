@@ -49,8 +49,9 @@ impl Around for Alone<'_> {
     fn lock(&self) -> Result<Option<Guards>> {
         let path = lock::lock(self.place.key());
         let others = match self.mode {
-            // What is not there yet cannot be updated.
-            Mode::Create => Some(Others::default()),
+            // What is not there yet cannot be updated. But where the answer is looked for, it is not
+            // to be another's.
+            Mode::Create if self.place.mount.is_native() => Some(Others::default()),
             _ => advisory::exclude_others(self.engine, &[(self.dest, self.place)])?,
         };
         Ok(others.map(|others| Guards {
@@ -101,8 +102,16 @@ pub(crate) fn publish(
             before,
         };
         step.make_distinct();
+        if matches!(mode, Mode::Update(_)) && step.is_no_later() {
+            return Err(Error::new("update", dest, io::ErrorKind::Unsupported.into())
+                .kind_of(ErrorKind::NotSupported)
+                .hint(
+                    "the mount's times are too coarse to tell the new version from older ones, and \
+                     it does not let them be set",
+                ));
+        }
         let tried = match mode {
-            Mode::Create => step.create(place)?,
+            Mode::Create => step.create(place, &guards.others)?,
             _ => step.replace(mode)?,
         };
         Ok(match tried {
@@ -150,7 +159,7 @@ fn write_out(
     engine.fell_back("rename", dest, "writing the destination in one pass");
     let mut file = engine.open(path.to_owned())?;
     let like = file.file().try_clone().ok();
-    let attributes = file.attributes()?;
+    let attributes = file.attributes_to_carry()?;
     let mut source = spool::Source {
         len: ours.size,
         read: &mut |range| file.read(range),
@@ -313,8 +322,13 @@ impl<'a> Step<'a> {
             if (ours.dev, ours.ino) == (before.dev, before.ino) {
                 return;
             }
-            let is_new = self.source == Source::StagingFile || self.is_just_written();
+            let is_new = self.source == Source::StagingFile || self.is_no_later();
             let (engine, mount) = (self.engine, self.mount);
+            let before = match before.is_symlink {
+                // The version that readers saw is that of what it leads to.
+                true => sys::see(self.to).map_or(before, |seen| seen.stat),
+                false => before,
+            };
             let moved = observe::make_distinct(engine, mount, self.from, &ours, &before, is_new);
             self.ours = moved.or(self.ours);
         }
@@ -348,19 +362,15 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Whether an object that is moved may be a new file with the mtime, and the inode number, of one
-    /// that was replaced before.
-    pub(crate) fn is_just_written(&self) -> bool {
-        // More than any clock's step, and than the steps by which an mtime was moved in a while.
-        const WINDOW: Duration = Duration::from_secs(10);
+    /// Whether what comes here is not later than what it replaces, on a mount where an mtime may come
+    /// again: a version that was here before might be alike.
+    pub(crate) fn is_no_later(&self) -> bool {
         let (Some(ours), Before::There(before)) = (self.ours, self.before) else {
             return false;
         };
-        let before = before
-            .modified
-            .zip(ours.modified)
-            .map(|(b, o)| b.duration_since(o));
-        self.mount.repeats_mtimes(None) && matches!(before, Some(Ok(age)) if age <= WINDOW)
+        let micros = |stat: &Stat| self.mount.version(stat).modified_micros;
+        let is_other = (ours.dev, ours.ino) != (before.dev, before.ino);
+        self.mount.repeats_mtimes(None) && is_other && micros(&ours) <= micros(&before)
     }
 
     /// Over whatever is there.
@@ -381,7 +391,7 @@ impl<'a> Step<'a> {
             return Ok(Ok(Tried::Done));
         };
         if is::no_rename(&e) && self.source == Source::StagingFile {
-            self.mount.rename.refused();
+            self.mount.lacks_rename();
         }
         // Of an object it may be that file, where a union mount cannot copy it up.
         if is::no_rename(&e) || is::cross_device(&e) {
@@ -399,7 +409,7 @@ impl<'a> Step<'a> {
 
     /// Only if nothing is there: an exclusive rename, else a link of which the old name, a staging
     /// file's, is removed, else a look and a rename with other processes locked out.
-    fn create(&self, place: &Place) -> Result<Tried> {
+    fn create(&self, place: &Place, held: &Others) -> Result<Tried> {
         match self.rename_exclusively()? {
             Tried::Refused(e) => match self.link(&e)? {
                 Tried::Done => {
@@ -408,7 +418,7 @@ impl<'a> Step<'a> {
                     }
                     Ok(Tried::Done)
                 }
-                Tried::Refused(e) => self.create_under_lock(place, e),
+                Tried::Refused(e) => self.create_under_lock(place, held, e),
                 tried => Ok(tried),
             },
             tried => Ok(tried),
@@ -491,12 +501,20 @@ impl<'a> Step<'a> {
 
     /// Looks, and renames if nothing is there, while other processes of this crate are kept out:
     /// the mount has no call that does both. The path lock keeps out the threads of this one.
-    pub(crate) fn create_under_lock(&self, place: &Place, refused: io::Error) -> Result<Tried> {
+    pub(crate) fn create_under_lock(
+        &self,
+        place: &Place,
+        held: &Others,
+        refused: io::Error,
+    ) -> Result<Tried> {
         if !self.mount.rename.may() {
             return Ok(Tried::Refused(refused));
         }
         let accepted = self.engine.exclusive_create;
-        let _others = match advisory::try_lock(self.engine, self.to, place, accepted)? {
+        if accepted == Exclusion::OtherHosts && self.mount.locks_for_all_hosts().is_err() {
+            return Err(self.not_supported(refused, "other hosts"));
+        }
+        let _others = match advisory::try_lock(self.engine, self.to, place, held, accepted)? {
             Locked::Yes(guard) => Some(guard),
             Locked::Busy => return Ok(Tried::Busy(locked_by_others(self.to))),
             Locked::Unavailable if accepted == Exclusion::OtherThreads => None,

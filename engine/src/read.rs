@@ -201,15 +201,23 @@ impl Reader {
     /// One call (flistxattr), and one for each attribute; no call on a mount that is known to have
     /// no such thing.
     pub fn attributes(&mut self) -> Result<Attributes> {
+        self.read_attributes(Reading::default())
+    }
+
+    /// For a copy of it: what may not be seen is an error.
+    pub(crate) fn attributes_to_carry(&mut self) -> Result<Attributes> {
+        self.read_attributes(Reading::to_carry())
+    }
+
+    fn read_attributes(&mut self, mut reading: Reading) -> Result<Attributes> {
         if !self.mount.xattrs.may() {
             return Ok(Attributes::NONE);
         }
-        let mut reading = Reading::default();
         let found = self.reading(|file, path| reading.go_on(file, path))?;
         if !found.is_empty() {
             self.mount.xattrs.works();
         }
-        if self.mount.xattrs.known() == Known::Yes {
+        if self.mount.xattrs.known() == Known::Yes || self.mount.may_write_in_place() {
             self.check_unchanged()?;
         }
         Ok(found)

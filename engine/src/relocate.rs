@@ -62,11 +62,20 @@ fn lock_ends<'a>(
     })?;
     let to_place = locate_sibling(engine, from, &from_place, to)?;
     let guard = lock::lock_both(from_place.key(), to_place.key());
+    if guard.has_waited() {
+        // Whoever held it may have removed a directory, and another be there.
+        let is_there = |path, place: &Place| matches!(engine.locate(path), Ok(now) if now.key() == place.key());
+        if !is_there(from, &from_place) || !is_there(to, &to_place) {
+            drop(guard);
+            return lock_ends(engine, from, to, change);
+        }
+    }
+    let native = to_place.mount.is_native();
     let (from_end, to_end) = ((from, &from_place), (to, &to_place));
     let changed = match change {
-        Change::Copy(Mode::Create) => &[][..],
+        Change::Copy(Mode::Create) if native => &[][..],
         Change::Copy(_) => &[to_end],
-        Change::Rename(Mode::Create) => &[from_end],
+        Change::Rename(Mode::Create) if native => &[from_end],
         Change::Rename(_) => &[from_end, to_end],
     };
     let others = advisory::exclude_others(engine, changed)?;
@@ -210,11 +219,11 @@ fn rename_over(ends: &Ends<'_>) -> Result<Tried> {
     let mut step = ends.step(from, source, Source::Object);
     step.look_at_replaced();
     let has_other_names = source.is_some_and(|s| s.nlink > 1);
-    if from != to && step.is_alike() && has_other_names {
-        // Its other names would have another e_tag with it: a file of its own is moved.
-        return Ok(Tried::Refused(io::ErrorKind::Unsupported.into()));
-    }
-    if from != to && (step.is_alike() || (step.is_just_written() && !has_other_names)) {
+    if from != to && (step.is_alike() || step.is_no_later()) {
+        if has_other_names {
+            // They would have another e_tag with it: a file of its own is moved.
+            return Ok(Tried::Refused(io::ErrorKind::Unsupported.into()));
+        }
         step.make_distinct();
     }
     let tried = step.replace(Mode::Overwrite);
@@ -329,7 +338,7 @@ fn rename_new(ends: &Ends<'_>, source: &Stat) -> Result<Tried> {
     match step.link(&refused)? {
         Tried::Done => removed_source(ends),
         Tried::Refused(e) if is::cross_device(&e) => Ok(Tried::Refused(e)),
-        Tried::Refused(e) => step.create_under_lock(&ends.to, e),
+        Tried::Refused(e) => step.create_under_lock(&ends.to, &ends.others, e),
         tried => Ok(tried),
     }
 }
@@ -338,7 +347,7 @@ fn rename_new(ends: &Ends<'_>, source: &Stat) -> Result<Tried> {
 fn rename_new_looking(ends: &Ends<'_>) -> Result<Tried> {
     let from = ends.from_path;
     let source = (from, &ends.from);
-    let Some(_source) = advisory::try_lock_source(source, &ends.to, &ends.others) else {
+    let Some(_source) = advisory::try_lock_source(source, &ends.to, &ends.others)? else {
         return Ok(Tried::Busy(locked_by_others(from)));
     };
     let source = ends.look_at_source()?;
@@ -348,7 +357,7 @@ fn rename_new_looking(ends: &Ends<'_>) -> Result<Tried> {
         Some(Tried::Refused(e)) => match step.link(&e)? {
             Tried::Done if take(ends, &source)? => Ok(Tried::Done),
             Tried::Done => Err(Error::already_exists(ends.to_path, same_error::exists())),
-            Tried::Refused(e) => step.create_under_lock(&ends.to, e),
+            Tried::Refused(e) => step.create_under_lock(&ends.to, &ends.others, e),
             tried => Ok(tried),
         },
         Some(tried) => Ok(tried),
@@ -356,7 +365,7 @@ fn rename_new_looking(ends: &Ends<'_>) -> Result<Tried> {
         // like another's rename of this source, from which the others are kept.
         None => match step.rename_exclusively()? {
             Tried::Refused(e) if is::cross_device(&e) => Ok(Tried::Refused(e)),
-            Tried::Refused(e) => step.create_under_lock(&ends.to, e),
+            Tried::Refused(e) => step.create_under_lock(&ends.to, &ends.others, e),
             tried => Ok(tried),
         },
     }
@@ -529,13 +538,17 @@ fn link_over(ends: &Ends<'_>) -> Result<Attempt<Linked>> {
             false => Ok(Attempt::Done(Linked::Done)),
         };
     }
-    let source = ends.look_at_source_if_needed()?;
+    let source = match ends.to.mount.repeats_mtimes(None) {
+        true => Some(ends.look_at_source()?),
+        false => ends.look_at_source_if_needed()?,
+    };
     let Some(mut staging) = stage_link(ends, source.as_ref())? else {
         return Ok(Attempt::Done(Linked::Refused));
     };
-    let step = ends.step(staging.path(), source, Source::StagingFile);
-    if step.is_alike() {
-        // A link has the mtime of its source: here another version with the same e_tag.
+    let mut step = ends.step(staging.path(), source, Source::StagingFile);
+    step.look_at_replaced();
+    if step.is_alike() || step.is_no_later() {
+        // A link has the mtime of its source: here another version may have had the same e_tag.
         return Ok(Attempt::Done(Linked::Refused));
     }
     match step.replace(Mode::Overwrite)? {

@@ -4,8 +4,9 @@ use std::io;
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::lock::PathGuard;
 use crate::observe::{self, Before};
-use crate::place;
+use crate::place::{self, Place};
 use crate::publish::{Attempt, locked_by_others, until_done};
 use crate::sys::{self, is, same_error};
 use crate::{Engine, advisory, lock};
@@ -19,15 +20,15 @@ fn failed(path: &Path, e: io::Error) -> Error {
 }
 
 pub(crate) fn delete(engine: &Engine, path: &Path) -> Result<()> {
-    let place = engine.locate(path).map_err(|e| failed(path, e))?;
     // Kept over all attempts: a file that was there at the first is one that we deleted.
     let mut was_there = false;
     until_done(engine, || {
-        let _guard = lock::lock(place.key());
+        let (place, _guard) = lock_at(engine, path)?;
         let Some(_others) = advisory::exclude_others(engine, &[(path, &place)])? else {
             return Ok(Attempt::Busy(locked_by_others(path)));
         };
-        match Before::look(engine, &place.mount, path) {
+        let before = Before::look(engine, &place.mount, path);
+        match before {
             Before::Absent if !was_there => return Err(failed(path, same_error::not_found())),
             Before::There(_) => was_there = true,
             Before::Absent | Before::NotLooked => {}
@@ -51,8 +52,29 @@ pub(crate) fn delete(engine: &Engine, path: &Path) -> Result<()> {
                 Ok(Attempt::Done(()))
             }
             Ok(Some(now)) if now.is_dir => Err(failed(path, e)),
+            // It went, and another one has been put there since.
+            Ok(Some(now)) if matches!(before, Before::There(before) if before != now) => {
+                engine.resolved("unlink", path, &e);
+                Ok(Attempt::Done(()))
+            }
             Ok(Some(_)) => Ok(Attempt::Again(failed(path, e))),
             Err(_) => Err(failed(path, e).hint("whether it took effect is unknown")),
         }
     })
+}
+
+/// Finds the file's place and locks it there: whoever held the lock may have removed the directory,
+/// and another be there by now.
+fn lock_at(engine: &Engine, path: &Path) -> Result<(Place, PathGuard)> {
+    loop {
+        let place = engine.locate(path).map_err(|e| failed(path, e))?;
+        let guard = lock::lock(place.key());
+        if !guard.has_waited() {
+            return Ok((place, guard));
+        }
+        let now = engine.locate(path).map_err(|e| failed(path, e))?;
+        if now.key() == place.key() {
+            return Ok((place, guard));
+        }
+    }
 }

@@ -166,7 +166,7 @@ pub(crate) fn write_out(
         // Not of the directory: others write there meanwhile.
         let others = match guards.others.has(place) {
             true => Locked::Yes(None),
-            false => match advisory::try_lock_name(dest, place) {
+            false => match advisory::try_lock_name(dest, place)? {
                 Locked::Yes(lock) => Locked::Yes(Some(lock)),
                 Locked::Busy => Locked::Busy,
                 Locked::Unavailable => Locked::Unavailable,

@@ -71,7 +71,7 @@ impl Staging {
                 }
             }
             Err(e) if is::no_rename(&e) => {
-                self.place.mount.rename.refused();
+                self.place.mount.lacks_rename();
                 self.discard();
                 return Ok(None);
             }
@@ -152,20 +152,23 @@ impl Staging {
         let mut cut_name = false;
         loop {
             let path = naming.draw(dest, cut_name);
-            let place = match known.take() {
-                Some(place) => Ok(place),
-                None => engine.locate(dest),
-            };
-            let made = place.and_then(|place| match attempt(&path) {
-                Ok(made) => Ok((place, made)),
-                Err(e) => {
-                    // It may be there all the same; nobody else's has this name.
-                    let made_below_us = is::exists(&e) && !place.mount.is_native();
-                    if is::ambiguous(&e) || made_below_us {
-                        remove_draft(engine, &path);
-                    }
-                    Err(e)
+            let made = attempt(&path).inspect_err(|e| {
+                // It may be there all the same; nobody else's has this name.
+                let made_below_us = || engine.locate(dest).is_ok_and(|p| !p.mount.is_native());
+                if is::ambiguous(e) || (is::exists(e) && made_below_us()) {
+                    remove_draft(engine, &path);
                 }
+            });
+            // Found now, when the directory cannot be removed any more.
+            let made = made.and_then(|made| match known.take() {
+                Some(place) => Ok((place, made)),
+                None => match engine.locate(dest) {
+                    Ok(place) => Ok((place, made)),
+                    Err(e) => {
+                        remove_draft(engine, &path);
+                        Err(e)
+                    }
+                },
             });
             let e = match made {
                 Ok((place, made)) => {

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::attributes::{self, Attributes, Target};
 use crate::error::{Error, Result};
 use crate::ledger::{Digest, Ledger, Ticket};
-use crate::mount::{Known, Mount};
+use crate::mount::{self, Known, Mount};
 use crate::names::Naming;
 use crate::observe;
 use crate::place::Place;
@@ -382,14 +382,15 @@ fn begin_stage(
         Ok((Stage::Spooled(spool), file))
     };
     // A directory that is missing is made with the staging file.
-    let known = engine.locate(dest).ok();
+    let is_asked = !attributes.is_empty() || mount::one_lacks_rename();
+    let known = is_asked.then(|| engine.locate(dest).ok()).flatten();
     if let Some(place) = &known {
         attributes::check(&place.mount, dest, attributes)?;
     }
     if let Some(place) = known.as_ref().filter(|place| !place.mount.rename.may()) {
         return spooled(place.clone());
     }
-    let (mut staging, mut file) = Staging::create(engine, dest, known, naming)?;
+    let (mut staging, mut file) = Staging::create(engine, dest, None, naming)?;
     let place = staging.place().clone();
     if !place.mount.rename.may() {
         return spooled(place);

@@ -203,7 +203,7 @@ impl LocalFileSystem {
     /// A process that dies frees its locks. Containers with a `/dev/shm` each are hosts of their own.
     /// For all hosts each directory gets a file `.object_store_localfs#1` of no bytes, which no
     /// listing shows; it is held only where the file system is known to keep such locks for all its
-    /// hosts: NFS, SMB, Ceph, Lustre, GPFS, GFS2, OCFS2, JuiceFS, GlusterFS, and local disks, also
+    /// hosts: NFS, SMB, Ceph, Lustre, GPFS, GFS2, JuiceFS, GlusterFS, and local disks, also
     /// those that an NFS server of this host exports.
     ///
     /// # Errors

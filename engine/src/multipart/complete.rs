@@ -164,7 +164,7 @@ impl Resumable<'_> {
         let mut retry = engine.start_retry();
         while let Err(e) = sys::rename(&open, &claimed) {
             if is::no_rename(&e) && !claim.is_in_place() {
-                mount.rename.refused();
+                mount.lacks_rename();
                 if !mount.rename.may() {
                     return Ok(Claiming::NoRename);
                 }

@@ -319,7 +319,7 @@ impl<'a> Resumable<'a> {
 
     /// Those that one of its files carries for the object.
     fn attributes_of(&self, path: &Path) -> Result<Attributes> {
-        self.engine.open(path.to_owned())?.attributes()
+        self.engine.open(path.to_owned())?.attributes_to_carry()
     }
 
     fn locate(&self) -> Result<Place> {
@@ -344,7 +344,7 @@ impl<'a> Resumable<'a> {
         until_done(self.engine, || {
             let busy = || Ok(Attempt::Busy(locked_by_others(self.dest)));
             let _path = lock::lock(place.key());
-            let _others = match advisory::try_lock_name(self.dest, place) {
+            let _others = match advisory::try_lock_name(self.dest, place)? {
                 Locked::Busy => return busy(),
                 Locked::Yes(lock) => Some(lock),
                 Locked::Unavailable => None,

@@ -8,14 +8,14 @@
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::mem::ManuallyDrop;
-#[cfg(target_os = "linux")]
-use std::os::fd::AsRawFd;
-use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::ptr;
 use std::sync::Once;
-use std::sync::atomic::{AtomicPtr, Ordering::AcqRel, Ordering::Acquire};
+use std::sync::atomic::{
+    AtomicI32, AtomicPtr, Ordering::AcqRel, Ordering::Acquire, Ordering::Release,
+};
 
 use super::Stat;
 
@@ -97,11 +97,7 @@ fn opened() -> io::Result<&'static Opened> {
         // SAFETY: what is put there is never freed.
         return Ok(unsafe { &*known });
     }
-    static AT_FORK: Once = Once::new();
-    AT_FORK.call_once(|| {
-        // SAFETY: the function that is registered calls swap and close, which a forked child may.
-        unsafe { libc::pthread_atfork(None, None, Some(close_in_child)) };
-    });
+    at_fork();
     let file = open()?;
     let metadata = file.metadata()?;
     let ours = Box::into_raw(Box::new(Opened {
@@ -126,7 +122,47 @@ fn forget(opened: &'static Opened) {
     let _ = OPENED.compare_exchange(known, ptr::null_mut(), AcqRel, Acquire);
 }
 
+/// Handles of other locks, each of an open file of its own, that a forked child is not to keep.
+static OTHERS: [AtomicI32; 256] = [const { AtomicI32::new(-1) }; 256];
+
+/// A handle that has a lock; `None` in the rare case that there are too many, and a child keeps it.
+#[derive(Debug)]
+pub(in crate::sys) struct Noted(Option<usize>);
+
+pub(in crate::sys) fn note(file: &File) -> Noted {
+    let fd = file.as_raw_fd();
+    at_fork();
+    Noted(
+        OTHERS
+            .iter()
+            .position(|slot| slot.compare_exchange(-1, fd, AcqRel, Acquire).is_ok()),
+    )
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        if let Some(slot) = self.0 {
+            OTHERS[slot].store(-1, Release);
+        }
+    }
+}
+
+fn at_fork() {
+    static AT_FORK: Once = Once::new();
+    AT_FORK.call_once(|| {
+        // SAFETY: the function that is registered calls swap and close, which a forked child may.
+        unsafe { libc::pthread_atfork(None, None, Some(close_in_child)) };
+    });
+}
+
 extern "C" fn close_in_child() {
+    for slot in &OTHERS {
+        let fd = slot.swap(-1, AcqRel);
+        if fd >= 0 {
+            // SAFETY: the thread that would have closed it is not there in the child.
+            unsafe { libc::close(fd) };
+        }
+    }
     let known = OPENED.swap(ptr::null_mut(), AcqRel);
     if !known.is_null() {
         // SAFETY: what is put there is never freed, and its handle is closed nowhere else.
@@ -134,6 +170,7 @@ extern "C" fn close_in_child() {
     }
 }
 
+/// All processes come to the same file: only a directory that can hold it for nobody is passed over.
 fn open() -> io::Result<File> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for dir in DIRS.map(Path::new) {
@@ -147,9 +184,15 @@ fn open() -> io::Result<File> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => make(dir, &path).and_then(|()| open()),
             opened => opened,
         };
+        let nobody_can = |e: &io::Error| match e.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR | libc::EROFS) => true,
+            // Nor may we make it there.
+            Some(libc::EACCES | libc::EPERM) => !path.exists(),
+            _ => false,
+        };
         match opened {
-            Ok(file) => return Ok(file),
-            Err(e) => last = e,
+            Err(e) if nobody_can(&e) => last = e,
+            opened => return opened,
         }
     }
     Err(last)

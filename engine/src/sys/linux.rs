@@ -164,19 +164,6 @@ pub(in crate::sys) fn fresh_stat(path: &Path) -> io::Result<Stat> {
     }
 }
 
-/// How many names the file has, by what the server says now.
-pub(in crate::sys) fn fresh_links(file: RawFd) -> io::Result<u64> {
-    let flags = libc::AT_EMPTY_PATH | AT_STATX_FORCE_SYNC;
-    match statx_at(file, c"", flags, STATX_BASIC_STATS) {
-        Ok(s) => Ok(u64::from(s.nlink)),
-        // Nothing is known to the contrary.
-        Err(e) if is_no_statx(&e) => Ok(1),
-        // NFS: it is gone, and nobody has it open there.
-        Err(e) if e.raw_os_error() == Some(libc::ESTALE) => Ok(0),
-        Err(e) => Err(e),
-    }
-}
-
 /// One call gives the directory's identity and that of its mount.
 pub(in crate::sys) fn stat_dir(path: &Path) -> io::Result<DirStat> {
     match statx(path, STATX_INO | MOUNT_IDS) {

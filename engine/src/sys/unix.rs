@@ -14,7 +14,7 @@ use super::MountInfo;
 #[cfg(target_os = "linux")]
 pub(super) use super::dir_lock::{lock_in_dir, remove_lock_in_dir};
 pub(super) use super::host_lock::is_host_lock_dir;
-use super::host_lock::{self, HostByte};
+use super::host_lock::{self, HostByte, Noted};
 use super::{DirStat, Seen, Stat};
 
 #[cfg(target_os = "linux")]
@@ -116,6 +116,24 @@ pub(crate) mod is {
     /// A lock that somebody else holds (flock(2), fcntl(2)).
     pub(crate) fn locked(e: &io::Error) -> bool {
         any_of(e, &[libc::EWOULDBLOCK, libc::EAGAIN])
+    }
+
+    /// The host has no such thing, or not for us: asked again it says the same.
+    pub(crate) fn lasting(e: &io::Error) -> bool {
+        e.kind() == io::ErrorKind::Unsupported
+            || any_of(
+                e,
+                &[
+                    libc::ENOENT,
+                    libc::ENOTDIR,
+                    libc::EROFS,
+                    libc::EACCES,
+                    libc::EPERM,
+                    libc::ENOSYS,
+                    libc::EINVAL,
+                    libc::ENOTSUP,
+                ],
+            )
     }
 
     /// No room, of whichever kind: not to be met by another way of writing.
@@ -373,8 +391,8 @@ pub(super) fn mount_info(_path: &Path, _dir: &DirStat) -> Option<MountInfo> {
 pub(super) enum Unlock {
     Host(HostByte),
     #[cfg(target_os = "linux")]
-    Byte(File, u64),
-    Whole(File),
+    Byte(Noted, File, u64),
+    Whole(Noted, File),
 }
 
 pub(super) fn lock_on_host(byte: u64) -> io::Result<Unlock> {
@@ -386,10 +404,15 @@ pub(super) fn unlock(lock: Unlock) {
     match lock {
         Unlock::Host(lock) => lock.unlock(),
         #[cfg(target_os = "linux")]
-        Unlock::Byte(file, byte) => host_lock::unlock_range(&file, byte, 1),
-        Unlock::Whole(file) => {
+        Unlock::Byte(noted, file, byte) => {
+            host_lock::unlock_range(&file, byte, 1);
+            // Before its number is another file's.
+            drop(noted);
+        }
+        Unlock::Whole(noted, file) => {
             // SAFETY: an open descriptor; the call takes no pointer.
             unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
+            drop(noted);
         }
     }
 }
@@ -401,7 +424,10 @@ pub(super) fn lock_dir(path: &Path) -> io::Result<Unlock> {
         .open(path)?;
     // SAFETY: an open descriptor; the call takes no pointer.
     match unsafe { libc::flock(dir.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } {
-        0 => Ok(Unlock::Whole(dir)),
+        0 => {
+            let noted = host_lock::note(&dir);
+            Ok(Unlock::Whole(noted, dir))
+        }
         _ => Err(io::Error::last_os_error()),
     }
 }
@@ -435,7 +461,11 @@ pub(super) fn set_modified(path: &Path, modified: SystemTime) -> io::Result<()> 
         tv_nsec: libc::UTIME_OMIT,
     };
     // SAFETY: `path` is NUL-terminated, and both outlive the call.
-    let rc = unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), [keep, time].as_ptr(), 0) };
+    let rc = unsafe {
+        // Of a link itself: what it leads to is another object.
+        let flags = libc::AT_SYMLINK_NOFOLLOW;
+        libc::utimensat(libc::AT_FDCWD, path.as_ptr(), [keep, time].as_ptr(), flags)
+    };
     match rc {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

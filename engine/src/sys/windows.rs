@@ -62,6 +62,10 @@ pub(crate) mod is {
         any_of(e, &[ERROR_FILE_NOT_FOUND, ERROR_PATH_NOT_FOUND])
     }
 
+    pub(crate) fn lasting(e: &io::Error) -> bool {
+        e.kind() == io::ErrorKind::Unsupported
+    }
+
     pub(crate) fn not_empty(e: &io::Error) -> bool {
         e.kind() == io::ErrorKind::DirectoryNotEmpty
     }
