@@ -20,7 +20,7 @@ use crate::lock::{self, PathGuard};
 use crate::mount::Known;
 use crate::place::{self, Place};
 use crate::sys::{self, is};
-use crate::{Engine, Exclusion};
+use crate::{Engine, Exclusion, names, publish};
 
 /// What became of the wish for a lock.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(crate) enum Locked<T> {
 pub(crate) struct Others {
     /// By the keys of the places: two at the most.
     on_host: [Option<(u64, sys::HeldLock)>; 2],
-    _on_share: [Option<sys::HeldLock>; 2],
+    on_share: [Option<(u64, sys::HeldLock)>; 2],
 }
 
 impl Others {
@@ -45,6 +45,27 @@ impl Others {
     pub(crate) fn has(&self, place: &Place) -> bool {
         let key = place.key().0;
         self.on_host.iter().flatten().any(|(held, _)| *held == key)
+    }
+
+    /// Says on a share that the file `staging` is about to be published at the place, so that who comes
+    /// after a holder who died keeps its rename from being made late.
+    pub(crate) fn announce(&self, place: &Place, staging: &Path) -> Result<()> {
+        // A local disk makes a rename or does not.
+        if place.mount.is_native() {
+            return Ok(());
+        }
+        let key = place.key().0;
+        match self
+            .on_share
+            .iter()
+            .flatten()
+            .find(|(held, _)| *held == key)
+        {
+            None => Ok(()),
+            Some((_, lock)) => lock
+                .set_record(place::split(staging).1, staging)
+                .map_err(|e| Error::new("announce the publish of", staging, e)),
+        }
     }
 }
 
@@ -73,7 +94,7 @@ pub(crate) fn exclude_others(
         if engine.update_exclusion == Exclusion::OtherHosts {
             match lock_on_share(engine, path, place)? {
                 None => return Ok(None),
-                lock => others._on_share[nth] = lock,
+                Some(lock) => others.on_share[nth] = Some((place.key().0, lock)),
             }
             // What another host did before it let go of the lock is to be seen.
             engine
@@ -108,13 +129,31 @@ fn lock_on_share(engine: &Engine, path: &Path, place: &Place) -> Result<Option<s
     let again = |e: &std::io::Error| is::ambiguous(e) && !is::locked(e);
     let lock = || sys::lock_in_dir(dir, place.key_in_dir(), path);
     match engine.retrying_if(again, "lock for all hosts", path, lock) {
-        Ok(lock) => Ok(Some(lock)),
+        Ok(lock) => {
+            fence(engine, dir, &lock).map_err(failed)?;
+            Ok(Some(lock))
+        }
         // Or the directory was removed a moment ago: it is looked for again.
         Err(e) if is::locked(&e) || is::not_found(&e) => Ok(None),
         Err(e) => Err(failed(e).hint(
             "no write is made without the lock; with_update_exclusion says who is to be excluded",
         )),
     }
+}
+
+/// What the last holder announced and did not finish is kept from being published late: its file is
+/// removed, so that a rename of it comes to nothing.
+fn fence(engine: &Engine, dir: &Path, lock: &sys::HeldLock) -> std::io::Result<()> {
+    let name = engine.retrying("read the lock file of", dir, || lock.record(dir))?;
+    if !names::is_hidden(&name) || name == names::DIR_LOCK {
+        return Ok(());
+    }
+    let staging = dir.join(name);
+    tracing::warn!(
+        path = %staging.display(),
+        "whoever was publishing this file is gone; it is removed"
+    );
+    publish::remove(engine, &staging)
 }
 
 /// Whether `exclusion` can be had for objects in the directory `dir`; an error that says why not.

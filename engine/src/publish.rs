@@ -110,6 +110,7 @@ pub(crate) fn publish(
                      it does not let them be set",
                 ));
         }
+        guards.others.announce(place, staging.path())?;
         let tried = match mode {
             Mode::Create => step.create(place, &guards.others)?,
             _ => step.replace(mode)?,

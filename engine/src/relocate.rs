@@ -551,6 +551,7 @@ fn link_over(ends: &Ends<'_>) -> Result<Attempt<Linked>> {
         // A link has the mtime of its source: here another version may have had the same e_tag.
         return Ok(Attempt::Done(Linked::Refused));
     }
+    ends.others.announce(&ends.to, staging.path())?;
     match step.replace(Mode::Overwrite)? {
         Tried::Done => {
             // If the destination was a link of the source already, or another process made it one

@@ -1,26 +1,100 @@
-//! The lock file of a directory on a share: one, empty for ever, of which names lock bytes. It has
-//! no byte on the disk, and is opened anew for each lock, since a lock belongs to the open file
-//! (fcntl_locking(2)).
+//! The lock file of a directory on a share: one, of which names lock bytes. It is opened anew for each
+//! lock, since a lock belongs to the open file (fcntl_locking(2)).
+//!
+//! Who publishes a file under a lock writes its name there before, and takes it away afterwards: what
+//! is found is of one who died, or was cut off from the server, and whose rename may yet come. An NFS
+//! client goes on asking for a rename whose process is dead (measured, Linux 6.1: up to 1.4 s, while
+//! delegations were recalled).
 
+use std::cell::Cell;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
-use super::host_lock::{lock_range, note, unlock_range};
+use super::host_lock::{Noted, lock_range, note, unlock_range};
 use super::linux::fresh_stat;
-use super::unix::Unlock;
 
 const NAME: &str = crate::names::DIR_LOCK;
 
 /// A file that was removed meanwhile locks nobody out.
 const REMOVED: u32 = 10;
 
+/// So many names can be locked at once, if no two of them share a byte.
+const SLOTS: u64 = 4096;
+/// Room for a name.
+const RECORD: usize = 512;
+/// Behind all records: SMB keeps others from writing what is locked.
+const FIRST_BYTE: u64 = 1 << 62;
+
 /// To the end of the file and beyond (fcntl_locking(2)).
 const ALL: (u64, u64) = (0, 0);
 
-pub(in crate::sys) fn lock_in_dir(dir: &Path, byte: u64) -> io::Result<Unlock> {
+/// A byte of it that is locked.
+#[derive(Debug)]
+pub(in crate::sys) struct DirByte {
+    noted: Noted,
+    file: File,
+    slot: u64,
+    has_record: Cell<bool>,
+}
+
+impl DirByte {
+    /// The name of the file that was to be published by the last one who had this lock and did not let
+    /// go of it; empty if there is none.
+    pub(in crate::sys) fn record(&self) -> io::Result<OsString> {
+        let mut record = [0; RECORD];
+        let mut filled = 0;
+        while filled < RECORD {
+            match self
+                .file
+                .read_at(&mut record[filled..], self.at() + filled as u64)
+            {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let name = record.split(|byte| *byte == 0).next().unwrap_or_default();
+        Ok(OsString::from_vec(name.to_vec()))
+    }
+
+    /// Is with the server when it returns.
+    pub(in crate::sys) fn set_record(&self, name: &OsStr) -> io::Result<()> {
+        self.has_record.set(true);
+        self.write_record(name.as_bytes())?;
+        self.file.sync_data()
+    }
+
+    fn at(&self) -> u64 {
+        self.slot * RECORD as u64
+    }
+
+    fn write_record(&self, name: &[u8]) -> io::Result<()> {
+        let mut record = [0; RECORD];
+        let room = record.get_mut(..name.len());
+        let room = room.ok_or(io::ErrorKind::InvalidInput)?;
+        room.copy_from_slice(name);
+        self.file.write_all_at(&record, self.at())
+    }
+
+    /// What was written is with the server before the lock is free (RFC 8881, section 10.3.2).
+    pub(in crate::sys) fn unlock(self) {
+        if self.has_record.get() {
+            let _ = self.write_record(b"");
+        }
+        unlock_range(&self.file, FIRST_BYTE + self.slot, 1);
+        // Before its number is another file's.
+        drop(self.noted);
+    }
+}
+
+pub(in crate::sys) fn lock_in_dir(dir: &Path, key: u64) -> io::Result<DirByte> {
     let path = dir.join(NAME);
+    let slot = key % SLOTS;
     for _ in 0..REMOVED {
         let file = match open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -29,12 +103,16 @@ pub(in crate::sys) fn lock_in_dir(dir: &Path, byte: u64) -> io::Result<Unlock> {
             }
             opened => opened?,
         };
-        lock_range(&file, byte, 1).map_err(locked)?;
+        lock_range(&file, FIRST_BYTE + slot, 1).map_err(locked)?;
         if is_there(&path, &file)? {
-            let noted = note(&file);
-            return Ok(Unlock::Byte(noted, file, byte));
+            return Ok(DirByte {
+                noted: note(&file),
+                file,
+                slot,
+                has_record: Cell::new(false),
+            });
         }
-        unlock_range(&file, byte, 1);
+        unlock_range(&file, FIRST_BYTE + slot, 1);
     }
     Err(io::Error::other(
         "the directory's lock file is being removed",

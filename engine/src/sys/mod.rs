@@ -1,7 +1,7 @@
 //! System calls, one function each, by platform. Every one of them passes the [fault
 //! seam](crate::fault), so that a test can fail or delay it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
@@ -330,6 +330,25 @@ impl Drop for HeldLock {
         if let Some(unlock) = self.0.take() {
             platform::unlock(unlock);
         }
+    }
+}
+
+impl HeldLock {
+    /// Of a lock in a directory: the name of the file that its last holder was to publish and did not
+    /// say what became of; empty if there is none.
+    pub(crate) fn record(&self, path: &Path) -> io::Result<OsString> {
+        around(Call::new(Op::Lock, path), || match &self.0 {
+            Some(lock) => lock.record(),
+            None => Ok(OsString::new()),
+        })
+    }
+
+    /// Is with the server when it returns, and is taken away when the lock is.
+    pub(crate) fn set_record(&self, name: &OsStr, path: &Path) -> io::Result<()> {
+        around(Call::new(Op::Lock, path), || match &self.0 {
+            Some(lock) => lock.set_record(name),
+            None => Ok(()),
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 #[cfg(not(target_os = "linux"))]
 use super::MountInfo;
 #[cfg(target_os = "linux")]
-pub(super) use super::dir_lock::{lock_in_dir, remove_lock_in_dir};
+pub(super) use super::dir_lock::remove_lock_in_dir;
 pub(super) use super::host_lock::is_host_lock_dir;
 use super::host_lock::{self, HostByte, Noted};
 use super::{DirStat, Seen, Stat};
@@ -391,7 +391,7 @@ pub(super) fn mount_info(_path: &Path, _dir: &DirStat) -> Option<MountInfo> {
 pub(super) enum Unlock {
     Host(HostByte),
     #[cfg(target_os = "linux")]
-    Byte(Noted, File, u64),
+    Byte(super::dir_lock::DirByte),
     Whole(Noted, File),
 }
 
@@ -404,11 +404,7 @@ pub(super) fn unlock(lock: Unlock) {
     match lock {
         Unlock::Host(lock) => lock.unlock(),
         #[cfg(target_os = "linux")]
-        Unlock::Byte(noted, file, byte) => {
-            host_lock::unlock_range(&file, byte, 1);
-            // Before its number is another file's.
-            drop(noted);
-        }
+        Unlock::Byte(lock) => lock.unlock(),
         Unlock::Whole(noted, file) => {
             // SAFETY: an open descriptor; the call takes no pointer.
             unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
@@ -432,10 +428,34 @@ pub(super) fn lock_dir(path: &Path) -> io::Result<Unlock> {
     }
 }
 
+#[cfg(target_os = "linux")]
+pub(super) fn lock_in_dir(dir: &Path, key: u64) -> io::Result<Unlock> {
+    super::dir_lock::lock_in_dir(dir, key).map(Unlock::Byte)
+}
+
 /// macOS and the BSDs have no locks of an open file.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn lock_in_dir(_dir: &Path, _byte: u64) -> io::Result<Unlock> {
+pub(super) fn lock_in_dir(_dir: &Path, _key: u64) -> io::Result<Unlock> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+impl Unlock {
+    /// See [`DirByte`](super::dir_lock::DirByte); of other locks there is none.
+    pub(super) fn record(&self) -> io::Result<std::ffi::OsString> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Byte(lock) => lock.record(),
+            _ => Ok(std::ffi::OsString::new()),
+        }
+    }
+
+    pub(super) fn set_record(&self, _name: &std::ffi::OsStr) -> io::Result<()> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Byte(lock) => lock.set_record(_name),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
