@@ -1,5 +1,7 @@
 //! Uploads that survive their process: what a crash leaves of one, and who goes on with it.
 
+#[path = "multipart/answers.rs"]
+mod answers;
 #[cfg(feature = "mount-tests")]
 #[path = "multipart/crash.rs"]
 mod crash;

@@ -106,8 +106,7 @@ pub(crate) fn judge(
             Verdict::AppliedByLink
         }
         (Some(_), _) => Verdict::NotApplied,
-        (None, Some(d)) if same_inode(d) && d.size == ours.size => Verdict::Applied,
-        // The number may have changed with the name.
+        (None, Some(d)) if same_inode(d) && d.size == ours.size => Verdict::Applied, // The number may have changed with the name.
         (None, Some(d)) if alike(d) => Verdict::Applied,
         (None, now) if before.is_unchanged(now) => Verdict::Taken,
         (None, _) => Verdict::Superseded,
@@ -258,12 +257,16 @@ pub(crate) fn after_error(
             (None, None) => Verdict::Taken,
         });
     };
+    // A number that is free is another file's at once. Where a rename does not move the mtime, that
+    // tells them apart.
+    let is_other = |d: &Stat| mount.is_native() && d.modified != ours.modified;
+    let has_another = staging.is_none() && dest.as_ref().is_some_and(is_other);
     Ok(judge(
         staging.as_ref(),
         dest.as_ref(),
         before,
         ours,
-        mount.has_stable_inodes(),
+        mount.has_stable_inodes() && !has_another,
     ))
 }
 

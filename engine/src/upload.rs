@@ -211,6 +211,11 @@ impl Upload {
         }
     }
 
+    /// Its closed file is this by now: its mtime was moved.
+    pub(crate) fn is_now(&self, now: Stat) {
+        self.shared.state.lock().file = Handle::Sealed(now);
+    }
+
     /// Its file stays when this is dropped, for another process to publish.
     pub(crate) fn leave(&self) {
         if let Stage::Beside(staging) = &mut self.shared.state.lock().stage {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::mount::Mount;
 use crate::names::Naming;
 use crate::place::Place;
-use crate::publish;
+use crate::publish::{self, Alone, Around, Guards};
 use crate::read::Reader;
 use crate::staging::Staging;
 use crate::sys::{self, Stat, is, same_error};
@@ -80,8 +80,13 @@ impl Resumable<'_> {
             return self.complete_in_place(parts, hash);
         };
         let place = whole.place();
+        let replaced = self.look_at_destination()?;
+        let ours = match replaced {
+            Some(replaced) => self.make_distinct(&whole, ours, &replaced)?,
+            None => ours,
+        };
         let fingerprint = |now| names::fingerprint(&now, place.mount.numbers_files());
-        let before = self.look_at_destination()?.map_or(0, fingerprint);
+        let before = replaced.map_or(0, fingerprint);
         let claim = Claim::new(unique, &ours, before, hash);
         let claimed = self.alone(&place, || self.claim(&claim, &place.mount));
         if matches!(claimed, Ok(Claiming::Done) | Err(_)) {
@@ -94,7 +99,8 @@ impl Resumable<'_> {
             Claiming::NoRename => return self.complete_in_place(parts, hash),
         }
         self.sync(&place, "the upload is claimed, complete it again")?;
-        match whole.complete(Mode::Overwrite) {
+        let claimed = self.claimed(&claim, &place);
+        match whole.complete_around(Mode::Overwrite, &claimed) {
             Ok(version) => {
                 self.clean_up(parts);
                 Ok(Some(version))
@@ -102,6 +108,29 @@ impl Resumable<'_> {
             // In place, but not durable.
             Err(e) if whole.is_in_place() => Err(e),
             Err(e) => self.outcome(&claim, &place, parts, e).map(Some),
+        }
+    }
+
+    /// Moves the mtime of the whole as the publish would, so that the claim tells what it will be.
+    fn make_distinct(&self, whole: &Upload, ours: Stat, replaced: &Stat) -> Result<Stat> {
+        let mount = &whole.place().mount;
+        if mount.is_native() && !mount.repeats_mtimes(Some(&ours)) {
+            return Ok(ours);
+        }
+        let (path, ours) = whole.seal()?;
+        let engine = &self.engine.for_operation();
+        let moved = observe::make_distinct(engine, mount, &path, &ours, replaced, true);
+        if let Some(moved) = moved {
+            whole.is_now(moved);
+        }
+        Ok(moved.unwrap_or(ours))
+    }
+
+    fn claimed<'a>(&'a self, claim: &'a Claim, place: &'a Place) -> Claimed<'a> {
+        Claimed {
+            upload: self,
+            claim,
+            alone: self.alone_at(place),
         }
     }
 
@@ -209,8 +238,8 @@ impl Resumable<'_> {
         let mut whole = Staging::adopt(self.engine, self.dest, path, place.clone());
         // Also after an error it stays: there is a claim.
         whole.is_published();
-        let alone = self.alone_at(&place);
-        let published = publish::publish(self.engine, &mut whole, &ours, Mode::Overwrite, &alone);
+        let claimed = self.claimed(claim, &place);
+        let published = publish::publish(self.engine, &mut whole, &ours, Mode::Overwrite, &claimed);
         match published {
             Ok(version) => {
                 self.sync(
@@ -241,16 +270,11 @@ impl Resumable<'_> {
         if look(&self.files.whole(claim))?.is_some() {
             return Err(e);
         }
-        if look(&self.files.given_up(claim))?.is_some() {
-            return Err(self.refused(STEP, "it is being aborted".into()));
-        }
+        self.check_claimed(claim, mount)?;
         let there = look(self.dest)?;
         let stable = mount.numbers_files();
         let ours = there.filter(|now| claim.is(now, stable));
         if ours.is_none() {
-            if look(&self.files.claim(claim))?.is_none() {
-                return Err(self.over());
-            }
             let is_as_before =
                 |now: &Stat| claim.before != 0 && names::fingerprint(now, stable) == claim.before;
             if there.as_ref().is_some_and(is_as_before) {
@@ -269,6 +293,22 @@ impl Resumable<'_> {
         )?;
         self.clean_up(parts);
         Ok(mount.version(&ours.unwrap_or_else(|| claim.stat())))
+    }
+
+    /// That nobody has aborted it: what is at the destination is no proof, since another file may
+    /// be as the whole was. In this order, for an abort removes the claim in between.
+    fn check_claimed(&self, claim: &Claim, mount: &Mount) -> Result<()> {
+        let engine = &self.engine.for_operation();
+        let look = |path: &Path| {
+            observe::look_closely(engine, mount, path).map_err(|e| Error::new("look at", path, e))
+        };
+        if look(&self.files.given_up(claim))?.is_some() {
+            return Err(self.refused(STEP, "it is being aborted".into()));
+        }
+        match look(&self.files.claim(claim))? {
+            Some(_) => Ok(()),
+            None => Err(self.over()),
+        }
     }
 
     /// The entries of its directory, if that was asked for.
@@ -300,5 +340,24 @@ impl Resumable<'_> {
                 self.remove(&self.files.named(&named));
             }
         }
+    }
+}
+
+/// Around the publish of a whole.
+struct Claimed<'a> {
+    upload: &'a Resumable<'a>,
+    claim: &'a Claim,
+    alone: Alone<'a>,
+}
+
+impl Around for Claimed<'_> {
+    fn lock(&self) -> Result<Option<Guards>> {
+        self.alone.lock()
+    }
+
+    /// A whole that is gone may have been renamed by a request whose reply was lost, or by an abort.
+    fn finish(&self) -> Result<()> {
+        self.upload
+            .check_claimed(self.claim, &self.alone.place.mount)
     }
 }

@@ -210,10 +210,11 @@ impl Claim {
         digits.0.is_empty().then_some(claim)
     }
 
-    /// Whether `now` is the whole under its new name.
+    /// Whether `now` is the whole under its new name. An inode number alone is no proof: once it is
+    /// free, another file gets it.
     pub(crate) fn is(&self, now: &Stat, stable_inodes: bool) -> bool {
-        let same_inode = stable_inodes && now.ino != 0 && now.ino == self.inode;
-        now.size == self.size && (same_inode || nanos(now.modified) == self.modified)
+        let same_inode = !stable_inodes || now.ino == self.inode;
+        same_inode && now.size == self.size && nanos(now.modified) == self.modified
     }
 
     /// The whole, as far as it is told.
@@ -507,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_is_known_by_its_inode_or_else_by_its_mtime() {
+    fn a_whole_is_known_by_its_mtime_and_by_its_inode_if_that_stays() {
         let ours = Stat {
             modified: Some(SystemTime::UNIX_EPOCH + Duration::new(5, 7)),
             ino: 10,
@@ -523,9 +524,10 @@ mod tests {
             ..ours
         };
         assert!(claim.is(&ours, true) && claim.is(&ours, false));
-        assert!(claim.is(&moved, true) && !claim.is(&moved, false));
-        let other = Stat { ino: 11, ..moved };
-        assert!(!claim.is(&other, true));
+        // Another file that got its inode number.
+        assert!(!claim.is(&moved, true) && !claim.is(&moved, false));
+        let other = Stat { ino: 11, ..ours };
+        assert!(!claim.is(&other, true) && claim.is(&other, false));
         let longer = Stat { size: 4, ..ours };
         assert!(!claim.is(&longer, true));
     }

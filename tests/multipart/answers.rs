@@ -1,0 +1,151 @@
+//! What those are told who end an upload, when another, a fault or a crash comes in between.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, SystemTime};
+
+use object_store::{PutMode, UpdateVersion};
+use object_store_localfs_engine::{Engine, SweepOptions};
+
+use super::*;
+
+fn name_of(call: &fault::Call<'_>) -> String {
+    let name = call.path.file_name().and_then(|name| name.to_str());
+    name.unwrap_or_default().to_owned()
+}
+
+fn kind_of(call: &fault::Call<'_>) -> Option<char> {
+    kind(&name_of(call))
+}
+
+/// A calling thread's.
+fn is_called(name: &str) -> bool {
+    std::thread::current().name() == Some(name)
+}
+
+fn named<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::thread::JoinHandle<T> {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread.spawn(work).unwrap()
+}
+
+fn with_fsync(upload: &Upload) -> Upload {
+    let mut upload = upload.clone();
+    upload.store = upload.store.with_fsync(true);
+    upload
+}
+
+/// Other bytes in the file that is there, as if one with its inode number were new.
+fn replace_bytes(path: &Path, data: &str) {
+    std::fs::write(path, data).unwrap();
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    let later = SystemTime::now() + Duration::from_secs(10);
+    file.set_modified(later).unwrap();
+}
+
+/// An inode number that is free is given again at once, on ext4.
+#[test]
+fn a_strangers_file_that_got_the_inode_of_an_aborted_upload_does_not_complete_it() {
+    for is_remote in [false, true] {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        let _remote = is_remote.then(|| fault::pretend_remote(dir));
+        put_plainly(dir, "old data");
+        let upload = Upload::new(dir);
+        let parts = [upload.put(0, b"new data").unwrap()];
+        let once = AtomicUsize::new(0);
+        let at = dir.to_owned();
+        let claimed = fault::inject(dir, move |call| {
+            let is_publish = call.op == Op::Rename && name_of(call) == NAME;
+            if !is_publish || once.fetch_add(1, SeqCst) > 0 {
+                return Fault::none();
+            }
+            let whole = files(&at).into_iter().find(|name| kind(name) == Some('2'));
+            let theirs = at.join("theirs");
+            std::fs::hard_link(at.join(whole.unwrap()), &theirs).unwrap();
+            // As an abort in another process does.
+            for removed in ['2', '3'] {
+                let name = files(&at).into_iter().find(|n| kind(n) == Some(removed));
+                std::fs::remove_file(at.join(name.unwrap())).unwrap();
+            }
+            replace_bytes(&theirs, "theirs 1");
+            std::fs::rename(&theirs, at.join(NAME)).unwrap();
+            Fault::none()
+        });
+        let done = upload.complete(&parts);
+        drop(claimed);
+        assert!(is_over(&done), "remote {is_remote}: {done:?}");
+        assert_eq!(read(dir), b"theirs 1");
+    }
+}
+
+/// The same of an object that is put at once.
+#[test]
+fn a_strangers_file_that_got_the_inode_of_a_staging_file_is_not_what_was_put() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    put_plainly(dir, "old data");
+    let at = dir.to_owned();
+    let taken = fault::inject(dir, move |call| {
+        if call.op == Op::Rename && name_of(call) == NAME {
+            let theirs = at.join("theirs");
+            std::fs::rename(call.from.unwrap(), &theirs).unwrap();
+            replace_bytes(&theirs, "theirs 1");
+            std::fs::rename(&theirs, at.join(NAME)).unwrap();
+        }
+        Fault::none()
+    });
+    let store = LocalFileSystem::new_with_prefix(dir).unwrap();
+    let put = block_on(store.put(&Location::from(NAME), "new data".into()));
+    drop(taken);
+    put.unwrap_err();
+    assert_eq!(read(dir), b"theirs 1");
+}
+
+#[test]
+fn a_strangers_file_that_got_the_inode_of_the_object_is_not_told_as_it() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let (upload, parts, put) = published(dir);
+    replace_bytes(&dir.join(NAME), "theirs 1");
+    let again = upload.complete(&parts).unwrap();
+    assert_eq!(again.e_tag, put.e_tag);
+    let version = UpdateVersion {
+        e_tag: again.e_tag,
+        version: None,
+    };
+    let update = PutMode::Update(version).into();
+    let at = Location::from(NAME);
+    let swallowed = block_on(upload.store.put_opts(&at, "mine".into(), update));
+    assert!(
+        matches!(swallowed, Err(Error::Precondition { .. })),
+        "{swallowed:?}"
+    );
+}
+
+/// What is replaced has an mtime in the future, so that ours is moved past it.
+#[test]
+fn an_answer_after_a_crash_is_the_version_that_is_there_where_its_mtime_was_moved() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let _remote = fault::pretend_remote(dir);
+    put_plainly(dir, "old data");
+    replace_bytes(&dir.join(NAME), "old data");
+    let (upload, parts, put) = published(dir);
+    let head = block_on(upload.store.head(&Location::from(NAME))).unwrap();
+    let again = upload.complete(&parts).unwrap();
+    assert_eq!((&put.e_tag, &again.e_tag), (&head.e_tag, &head.e_tag));
+}
+
+// ---- fsync ------------------------------------------------------------------------------------
+
+// ---- mounts that cannot rename ----------------------------------------------------------------
+
+fn no_rename(call: &fault::Call<'_>) -> Option<Fault> {
+    let is_rename = matches!(call.op, Op::Rename | Op::RenameExclusive);
+    is_rename.then(|| Fault::before_effect(libc::ENOSYS))
+}
