@@ -106,7 +106,8 @@ pub(crate) fn judge(
             Verdict::AppliedByLink
         }
         (Some(_), _) => Verdict::NotApplied,
-        (None, Some(d)) if same_inode(d) && d.size == ours.size => Verdict::Applied, // The number may have changed with the name.
+        (None, Some(d)) if same_inode(d) && d.size == ours.size => Verdict::Applied,
+        // The number may have changed with the name.
         (None, Some(d)) if alike(d) => Verdict::Applied,
         (None, now) if before.is_unchanged(now) => Verdict::Taken,
         (None, _) => Verdict::Superseded,

@@ -193,6 +193,12 @@ impl Found {
         Some((self.path.parent()?, upload))
     }
 
+    /// Whether it tells what is to become of an upload: its marker, or its claim.
+    fn decides(&self) -> bool {
+        let of = self.path.file_name().and_then(upload_of);
+        of.is_some_and(|(_, kind)| kind.rank() == 0)
+    }
+
     /// Those of an upload are next to each other, in the order in which they are removed.
     fn order(&self) -> (PathBuf, u8, PathBuf) {
         let path = self.path.clone();
@@ -465,7 +471,13 @@ fn decide_all(
             last = upload;
         }
         let found = file;
-        let Some((file, allocated, verdict)) = judge.decide(found, stays) else {
+        let decided = judge.decide(found, stays);
+        // Who has moved the marker or the claim away needs the rest, or removes it.
+        let is_removed = matches!(decided, Some((_, _, Verdict::Removed)));
+        if !is_removed && found.decides() {
+            stays = stays.or(Some(Reason::InUse(Use::Changed)));
+        }
+        let Some((file, allocated, verdict)) = decided else {
             swept.vanished += 1;
             progress(SweepEvent::Vanished { path: &found.path })?;
             continue;

@@ -141,6 +141,54 @@ fn an_answer_after_a_crash_is_the_version_that_is_there_where_its_mtime_was_move
     assert_eq!((&put.e_tag, &again.e_tag), (&head.e_tag, &head.e_tag));
 }
 
+#[test]
+fn a_sweep_does_not_take_what_was_claimed_while_it_swept() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let (assembled, is_assembled) = sync_channel::<()>(1);
+    let (claimed, is_claimed) = sync_channel::<()>(1);
+    let (may_claim, claims) = sync_channel::<()>(1);
+    let (may_publish, publishes) = sync_channel::<()>(1);
+    let (is_claimed, claims) = (Mutex::new(is_claimed), Mutex::new(claims));
+    let publishes = Mutex::new(publishes);
+    let hits = Arc::new(AtomicUsize::new(0));
+    let hit = Arc::clone(&hits);
+    let _order = fault::inject(dir, move |call| {
+        let is_rename = call.op == Op::Rename;
+        if is_called("completes") && is_rename && kind_of(call) == Some('3') {
+            assembled.send(()).unwrap();
+            claims.lock().unwrap().recv().unwrap();
+        }
+        if is_called("completes") && is_rename && name_of(call) == NAME {
+            claimed.send(()).unwrap();
+            publishes.lock().unwrap().recv().unwrap();
+        }
+        let is_marker = call.op == Op::Unlink && kind_of(call) == Some('0');
+        if is_called("sweeps") && is_marker && hit.fetch_add(1, SeqCst) == 0 {
+            may_claim.send(()).unwrap();
+            is_claimed.lock().unwrap().recv().unwrap();
+        }
+        Fault::none()
+    });
+    let upload = Upload::new(dir);
+    let parts = vec![upload.put(0, b"new data").unwrap()];
+    let completing = named("completes", move || upload.complete(&parts));
+    is_assembled.recv().unwrap();
+    // Again if another test's child has a file open for a moment.
+    while hits.load(SeqCst) == 0 {
+        let root = dir.to_owned();
+        let sweep = move || {
+            let all = SweepOptions::older_than(Duration::ZERO);
+            Engine::new().sweep(&root, all, |_| std::ops::ControlFlow::Continue(()))
+        };
+        named("sweeps", sweep).join().unwrap().unwrap();
+    }
+    may_publish.send(()).unwrap();
+    completing.join().unwrap().unwrap();
+    assert_eq!(read(dir), b"new data");
+    assert_eq!(files(dir), [NAME]);
+}
+
 // ---- fsync ------------------------------------------------------------------------------------
 
 // ---- mounts that cannot rename ----------------------------------------------------------------
