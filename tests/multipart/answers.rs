@@ -189,6 +189,25 @@ fn a_sweep_does_not_take_what_was_claimed_while_it_swept() {
     assert_eq!(files(dir), [NAME]);
 }
 
+#[test]
+fn claims_that_fail_leave_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let upload = Upload::new(dir);
+    let parts = [upload.put(0, b"new data").unwrap()];
+    let before = files(dir);
+    let is_claim = |name: &str| kind(name) == Some('3');
+    let full = |_| Fault::before_effect(libc::ENOSPC);
+    let failing = fails(dir, Op::Rename, is_claim, full);
+    for _ in 0..3 {
+        upload.complete(&parts).unwrap_err();
+    }
+    drop(failing);
+    assert_eq!(files(dir), before);
+    upload.complete(&parts).unwrap();
+    assert_eq!(files(dir), [NAME]);
+}
+
 // ---- fsync ------------------------------------------------------------------------------------
 
 // ---- mounts that cannot rename ----------------------------------------------------------------

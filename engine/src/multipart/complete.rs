@@ -25,6 +25,8 @@ enum Claiming {
     /// Somebody else has completed or aborted it.
     Lost,
     NoRename,
+    /// It was not claimed.
+    Refused(Error),
 }
 
 impl Resumable<'_> {
@@ -95,6 +97,7 @@ impl Resumable<'_> {
         }
         match claimed? {
             Claiming::Done => {}
+            Claiming::Refused(e) => return Err(e),
             Claiming::Lost => return Ok(None),
             Claiming::NoRename => return self.complete_in_place(parts, hash),
         }
@@ -207,8 +210,14 @@ impl Resumable<'_> {
             }
             let in_use = is::denied(&e) && !mount.is_native();
             let passes = is::ambiguous(&e) || is::not_found(&e) || in_use;
+            // After any other error a request may still be on its way.
+            let is_known = !passes || mount.is_native();
             if !passes || !retry.again() {
-                return Err(Error::new("rename file", &open, e).to(&claimed));
+                let e = Error::new("rename file", &open, e).to(&claimed);
+                return match is_known {
+                    true => Ok(Claiming::Refused(e)),
+                    false => Err(e),
+                };
             }
             engine.retried("rename", &claimed, &e);
         }
