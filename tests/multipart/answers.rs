@@ -190,6 +190,52 @@ fn a_sweep_does_not_take_what_was_claimed_while_it_swept() {
 }
 
 #[test]
+fn an_abort_of_what_was_completed_is_told_so_whatever_the_first_answer_is() {
+    for is_remote in [false, true] {
+        for errno in [libc::ESTALE, libc::EIO, libc::EINTR] {
+            let home = tempfile::tempdir().unwrap();
+            let dir = home.path();
+            let _remote = is_remote.then(|| fault::pretend_remote(dir));
+            let upload = Upload::new(dir);
+            let parts = [upload.put(0, b"new data").unwrap()];
+            upload.complete(&parts).unwrap();
+            let once = AtomicUsize::new(0);
+            let _failing = fault::inject(dir, move |call| {
+                match call.op == Op::Unlink && once.fetch_add(1, SeqCst) == 0 {
+                    true => Fault::before_effect(errno),
+                    false => Fault::none(),
+                }
+            });
+            let aborted = upload.abort();
+            assert!(is_over(&aborted), "{is_remote} {errno}: {aborted:?}");
+            assert_eq!(read(dir), b"new data");
+        }
+    }
+}
+
+#[test]
+fn the_second_of_two_aborts_is_told_that_it_is_over() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let (upload, _) = claimed(dir);
+    let once = AtomicUsize::new(0);
+    let first = upload.clone();
+    let _between = fault::inject(dir, move |call| {
+        let gives_up = call.op == Op::Rename && kind_of(call) == Some('4');
+        if gives_up && once.fetch_add(1, SeqCst) == 0 {
+            let first = first.clone();
+            std::thread::spawn(move || first.abort().unwrap())
+                .join()
+                .unwrap();
+        }
+        Fault::none()
+    });
+    let second = upload.abort();
+    assert!(is_over(&second), "{second:?}");
+    assert_eq!(files(dir), [""; 0]);
+}
+
+#[test]
 fn claims_that_fail_leave_nothing() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();

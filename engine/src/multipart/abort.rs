@@ -61,9 +61,9 @@ impl Resumable<'_> {
         let open = self.files.open();
         let engine = &self.engine.for_operation();
         let mut retry = engine.start_retry();
-        // A local disk does not lose replies.
-        let mut was_there = !place.mount.is_native();
-        if was_there && self.look(&open)?.is_none() {
+        // A local disk does not lose replies: what is not there is not so by us.
+        let loses_replies = !place.mount.is_native();
+        if loses_replies && self.look(&open)?.is_none() {
             return Ok(Removed::ByAnother);
         }
         loop {
@@ -72,7 +72,7 @@ impl Resumable<'_> {
                 Err(e) => e,
             };
             if is::absent(&e) {
-                return Ok(match was_there {
+                return Ok(match loses_replies {
                     true => Removed::Perhaps,
                     false => Removed::ByAnother,
                 });
@@ -81,7 +81,6 @@ impl Resumable<'_> {
                 return Err(Error::new(step, self.dest, e));
             }
             engine.retried("remove", &open, &e);
-            was_there = true;
         }
     }
 
@@ -101,6 +100,10 @@ impl Resumable<'_> {
                 break;
             }
             if look(&whole)?.is_none() {
+                // Another abort, or who has completed it, is done.
+                if look(&self.files.claim(claim))?.is_none() {
+                    return Err(self.over());
+                }
                 let e = io::Error::other("it was completed");
                 return Err(
                     Error::new(STEP, self.dest, e).hint("complete it again to remove what it left")
