@@ -262,3 +262,117 @@ fn no_rename(call: &fault::Call<'_>) -> Option<Fault> {
     let is_rename = matches!(call.op, Op::Rename | Op::RenameExclusive);
     is_rename.then(|| Fault::before_effect(libc::ENOSYS))
 }
+
+#[test]
+fn without_rename_what_a_crash_left_of_a_completion_does_not_come_back() {
+    for newer in [Some("newer"), Some("data new"), None] {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        let _remote = fault::pretend_remote(dir);
+        let dies = Arc::new(AtomicUsize::new(0));
+        let is_dead = Arc::clone(&dies);
+        let _no_rename = fault::inject(dir, move |call| {
+            let ends = call.op == Op::Unlink && kind_of(call) == Some('3');
+            assert!(!ends || is_dead.load(SeqCst) == 0, "killed");
+            no_rename(call).unwrap_or_default()
+        });
+        put_plainly(dir, "older");
+        let upload = Upload::new(dir);
+        let parts = vec![upload.put(0, b"new data").unwrap()];
+        dies.store(1, SeqCst);
+        let (killed, named) = (upload.clone(), parts.clone());
+        let completing = std::thread::spawn(move || killed.complete(&named));
+        assert!(completing.join().is_err());
+        dies.store(0, SeqCst);
+        assert_eq!(read(dir), b"new data");
+        if let Some(newer) = newer {
+            put_plainly(dir, newer);
+        }
+        let put = upload.complete(&parts).unwrap();
+        assert_eq!(read(dir), newer.unwrap_or("new data").as_bytes());
+        assert_eq!(files(dir), [NAME]);
+        let head = block_on(upload.store.head(&Location::from(NAME))).unwrap();
+        assert_eq!(put.e_tag == head.e_tag, newer.is_none(), "{newer:?}");
+        assert!(is_over(&upload.complete(&parts)));
+    }
+}
+
+/// The pass was begun, and what it left is a part of the object.
+#[test]
+fn without_rename_a_pass_that_a_crash_ended_is_made_again() {
+    for left in ["", "new", "old data"] {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        let _remote = fault::pretend_remote(dir);
+        let dies = Arc::new(AtomicUsize::new(0));
+        let is_dead = Arc::clone(&dies);
+        let _no_rename = fault::inject(dir, move |call| {
+            let begins = call.op == Op::Create && name_of(call) == NAME
+                || call.op == Op::Open && name_of(call) == NAME;
+            assert!(!begins || is_dead.load(SeqCst) == 0, "killed");
+            no_rename(call).unwrap_or_default()
+        });
+        put_plainly(dir, "old data");
+        let upload = Upload::new(dir);
+        let parts = vec![
+            upload.put(0, b"new ").unwrap(),
+            upload.put(1, b"data").unwrap(),
+        ];
+        dies.store(1, SeqCst);
+        let (killed, named) = (upload.clone(), parts.clone());
+        let completing = std::thread::spawn(move || killed.complete(&named));
+        assert!(completing.join().is_err());
+        dies.store(0, SeqCst);
+        if left != "old data" {
+            std::fs::write(dir.join(NAME), left).unwrap();
+        }
+        upload.complete(&parts).unwrap();
+        assert_eq!(read(dir), b"new data", "{left:?}");
+        assert_eq!(files(dir), [NAME]);
+    }
+}
+
+#[test]
+fn without_rename_a_completion_whose_claim_stays_is_not_done() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let _remote = fault::pretend_remote(dir);
+    let stays = Arc::new(AtomicUsize::new(1));
+    let is_denied = Arc::clone(&stays);
+    let _no_rename = fault::inject(dir, move |call| {
+        let is_claim = call.op == Op::Unlink && kind_of(call) == Some('3');
+        match is_claim && is_denied.load(SeqCst) == 1 {
+            true => Fault::before_effect(libc::EACCES),
+            false => no_rename(call).unwrap_or_default(),
+        }
+    });
+    let upload = Upload::new(dir);
+    let parts = vec![upload.put(0, b"new data").unwrap()];
+    upload.complete(&parts).unwrap_err();
+    put_plainly(dir, "newer");
+    stays.store(0, SeqCst);
+    upload.complete(&parts).unwrap();
+    assert_eq!(
+        (read(dir), files(dir)),
+        (b"newer".to_vec(), vec![NAME.to_owned()])
+    );
+}
+
+/// One has put its claim when another has claimed and is done, and then meets an error.
+#[test]
+fn without_rename_a_claim_that_came_too_late_goes() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let _remote = fault::pretend_remote(dir);
+    let _failing = fault::inject(dir, |call| {
+        match call.op == Op::Unlink && kind_of(call) == Some('0') {
+            true => Fault::before_effect(libc::EACCES),
+            false => no_rename(call).unwrap_or_default(),
+        }
+    });
+    let upload = Upload::new(dir);
+    let parts = vec![upload.put(0, b"new data").unwrap()];
+    upload.complete(&parts).unwrap_err();
+    let kinds: String = files(dir).iter().filter_map(|name| kind(name)).collect();
+    assert_eq!(kinds, "01");
+}

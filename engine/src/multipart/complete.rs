@@ -59,7 +59,9 @@ impl Resumable<'_> {
                         .refused(STEP, why.into())
                         .hint("complete it with those, or abort it; nothing was changed"));
                 }
-                State::Claimed(claim) if claim.is_in_place() => self.write_out(&claim, parts)?,
+                State::Claimed(claim) if claim.is_in_place() => {
+                    self.write_out(&claim, parts, false)?
+                }
                 State::Claimed(claim) => Some(self.resume(&claim, parts)?),
                 State::Over => return Err(self.over()),
             };

@@ -1,20 +1,24 @@
 //! Mounts that cannot rename: the parts are written to the destination in one pass.
 //!
 //! The claim is a file of its own, and whoever removes the marker after that has claimed the
-//! upload. It goes when the pass is done; until then the pass can be made again, by any process.
+//! upload. It goes when the pass is done; until then the pass can be made again, by any process, if
+//! the destination is still as it was before, or a part of the object. What else is there came
+//! later.
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::path::Path;
 
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::place::Place;
-use crate::publish::{Around, Guards};
+use crate::publish::{self, Around, Guards};
 use crate::read::Reader;
 use crate::spool::{self, Source};
+use crate::upload::COPY_BUFFER;
 use crate::{Mode, Version};
 
 use super::abort::Removed;
-use super::names::{Claim, Named, PartName};
+use super::names::{self, Claim, Named, PartName};
 use super::{Draft, Resumable};
 
 impl Resumable<'_> {
@@ -24,7 +28,10 @@ impl Resumable<'_> {
         hash: u64,
     ) -> Result<Option<Version>> {
         let size = parts.iter().map(|part| part.len).sum();
-        let claim = Claim::in_place(size, hash);
+        let place = self.locate()?;
+        let fingerprint = |now| names::fingerprint(&now, place.mount.numbers_files());
+        let before = self.look_at_destination()?.map_or(0, fingerprint);
+        let claim = Claim::in_place(size, before, hash);
         let path = self.files.claim(&claim);
         let draft = Draft {
             path: &path,
@@ -32,34 +39,44 @@ impl Resumable<'_> {
             // Who goes on after a crash finds no marker.
             attributes: &self.attributes_of(&self.files.open())?,
         };
-        draft.put(self.engine, &self.files, 0, std::iter::empty())?;
-        let place = self.locate()?;
-        let step = "complete the upload to";
-        match self.alone(&place, || self.remove_marker(&place, step))? {
+        let put = draft.put(self.engine, &self.files, 0, std::iter::empty());
+        let removed = put.and_then(|()| self.alone(&place, || self.remove_marker(&place, STEP)));
+        match removed {
             // Alone, so that it was by us.
-            Removed::ByUs | Removed::Perhaps => self.write_out(&claim, parts),
-            Removed::ByAnother => {
+            Ok(Removed::ByUs | Removed::Perhaps) => self.write_out(&claim, parts, true),
+            Ok(Removed::ByAnother) => {
                 self.remove(&path);
                 Ok(None)
+            }
+            Err(e) => {
+                // Left behind it would be taken for that of who completes it. Unless the marker may
+                // have gone by this.
+                if matches!(self.look(&self.files.open()), Ok(Some(_))) {
+                    self.remove(&path);
+                }
+                Err(e)
             }
         }
     }
 
     /// The pass of a claim. `None` if the claim is gone: another process has made it.
-    pub(super) fn write_out(&self, claim: &Claim, parts: &[PartName]) -> Result<Option<Version>> {
+    pub(super) fn write_out(
+        &self,
+        claim: &Claim,
+        parts: &[PartName],
+        is_first: bool,
+    ) -> Result<Option<Version>> {
         let place = self.locate()?;
         let pass = Pass {
             upload: self,
             claim,
             parts,
             place: &place,
+            is_first,
             is_over: Cell::new(false),
+            was_made: Cell::new(None),
         };
-        let mut bytes = Bytes {
-            upload: self,
-            parts,
-            open: None,
-        };
+        let mut bytes = Bytes::new(self, parts);
         let attributes = match self.attributes_of(&self.files.claim(claim)) {
             // Another process has made the pass.
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
@@ -74,18 +91,25 @@ impl Resumable<'_> {
         let mode = Mode::Overwrite;
         match spool::write_out(self.engine, &place, self.dest, &mut source, mode, &pass) {
             Ok(version) => {
-                self.sync(
-                    &place,
-                    "the object is in place, but may not survive a power failure",
-                )?;
+                self.sync(&place, NOT_DURABLE)?;
                 self.clean_up(parts);
                 Ok(Some(version))
             }
             Err(_) if pass.is_over.get() => Ok(None),
-            Err(e) => Err(e),
+            Err(e) => match pass.was_made.take() {
+                Some(version) => {
+                    self.sync(&place, NOT_DURABLE)?;
+                    self.clean_up(parts);
+                    Ok(Some(version))
+                }
+                None => Err(e),
+            },
         }
     }
 }
+
+const STEP: &str = "complete the upload to";
+const NOT_DURABLE: &str = "the object is in place, but may not survive a power failure";
 
 /// One of those who would make the pass, while it has the path's lock.
 struct Pass<'a> {
@@ -93,7 +117,56 @@ struct Pass<'a> {
     claim: &'a Claim,
     parts: &'a [PartName],
     place: &'a Place,
+    /// The marker was removed for it just now, so that no other was made.
+    is_first: bool,
     is_over: Cell<bool>,
+    /// The version that an earlier pass came to, which came to its end.
+    was_made: Cell<Option<Version>>,
+}
+
+impl Pass<'_> {
+    /// Which version an earlier pass has come to, if what is at the destination says that one has:
+    /// it is neither what was there before nor a proper part of what is to be there.
+    fn earlier(&self) -> Result<Option<Version>> {
+        let (upload, claim, mount) = (self.upload, self.claim, &self.place.mount);
+        let now = match upload.look_at_destination()? {
+            Some(now) if !self.is_first => now,
+            _ => return Ok(None),
+        };
+        if names::fingerprint(&now, mount.numbers_files()) == claim.before {
+            return Ok(None);
+        }
+        if now.size <= claim.size && self.is_part(now.size)? {
+            // An fsync that failed is not made good by another, but by the data once more.
+            let is_whole = now.size == claim.size && !upload.engine.fsync;
+            return Ok(is_whole.then(|| mount.version(&now)));
+        }
+        // A later writer's. What ours was is not known any more; this one no object has.
+        Ok(Some(mount.version(&claim.stat())))
+    }
+
+    /// Whether the destination, of this size, holds what the object begins with.
+    fn is_part(&self, size: u64) -> Result<bool> {
+        let mut there = match self.upload.engine.open(self.upload.dest.to_owned()) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(true),
+            there => there?,
+        };
+        let mut bytes = Bytes::new(self.upload, self.parts);
+        let mut at = 0;
+        while at < size.min(there.size()) {
+            let end = size.min(there.size()).min(at + COPY_BUFFER as u64);
+            let expected = match bytes.read(at..end) {
+                // Only who has made the pass removes parts.
+                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+                expected => expected?,
+            };
+            if there.read(at..end)? != expected {
+                return Ok(false);
+            }
+            at = end;
+        }
+        Ok(true)
+    }
 }
 
 impl Around for Pass<'_> {
@@ -107,6 +180,11 @@ impl Around for Pass<'_> {
             self.is_over.set(true);
             return Err(self.upload.over());
         }
+        if let Some(version) = self.earlier()? {
+            self.finish()?;
+            self.was_made.set(Some(version));
+            return Err(self.upload.over());
+        }
         // A pass that comes to no end leaves no object.
         self.upload.check_parts(self.parts)
     }
@@ -114,13 +192,20 @@ impl Around for Pass<'_> {
     /// The claims of others who lost too: with one of them the pass would be made again.
     fn finish(&self) -> Result<()> {
         let upload = self.upload;
-        upload.remove(&upload.files.claim(self.claim));
+        let remove = |path: &Path| {
+            publish::remove(&upload.engine.for_operation(), path).map_err(|e| {
+                Error::new("delete file", path, e).hint(
+                    "the object is in place, and the upload is not over until this file is gone; \
+                     complete it again",
+                )
+            })
+        };
         for named in upload.list()? {
-            if matches!(named, Named::Claim(_)) {
-                upload.remove(&upload.files.named(&named));
+            if matches!(named, Named::Claim(claim) if claim != *self.claim) {
+                remove(&upload.files.named(&named))?;
             }
         }
-        Ok(())
+        remove(&upload.files.claim(self.claim))
     }
 }
 
@@ -131,7 +216,15 @@ struct Bytes<'a> {
     open: Option<(usize, Reader)>,
 }
 
-impl Bytes<'_> {
+impl<'a> Bytes<'a> {
+    fn new(upload: &'a Resumable<'a>, parts: &'a [PartName]) -> Self {
+        Self {
+            upload,
+            parts,
+            open: None,
+        }
+    }
+
     fn read(&mut self, range: Range<u64>) -> Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
         let mut begin = 0;

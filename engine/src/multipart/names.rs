@@ -167,13 +167,13 @@ impl Claim {
     }
 
     /// Of an upload whose parts go straight to the destination. No two are the same.
-    pub(crate) fn in_place(size: u64, parts: u64) -> Self {
+    pub(crate) fn in_place(size: u64, before: u64, parts: u64) -> Self {
         Self {
             whole: 0,
             size,
             modified: unique(),
             inode: 0,
-            before: 0,
+            before,
             parts,
         }
     }
