@@ -256,6 +256,52 @@ fn claims_that_fail_leave_nothing() {
 
 // ---- fsync ------------------------------------------------------------------------------------
 
+/// Another fsync would answer Ok for what the first one lost.
+#[test]
+fn what_an_fsync_lost_is_not_published_by_the_next_call() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let (upload, parts) = claimed(dir);
+    let upload = with_fsync(&upload);
+    let lost = |_| Fault::before_effect(libc::EIO);
+    let failing = fails(dir, Op::Sync, |_| true, lost);
+    upload.complete(&parts).unwrap_err();
+    drop(failing);
+    upload.complete(&parts).unwrap_err();
+    assert!(!dir.join(NAME).exists());
+    upload.abort().unwrap();
+    assert_eq!(files(dir), [""; 0]);
+}
+
+#[test]
+fn an_object_that_may_not_survive_is_not_acknowledged_by_the_next_call() {
+    for is_resumed in [false, true] {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        let (upload, parts) = match is_resumed {
+            true => claimed(dir),
+            false => {
+                let upload = Upload::new(dir);
+                let parts = vec![upload.put(0, b"new data").unwrap()];
+                (upload, parts)
+            }
+        };
+        let upload = with_fsync(&upload);
+        let failing = fault::inject(dir, |call| {
+            match call.op == Op::SyncDir && call.path.join(NAME).exists() {
+                true => Fault::before_effect(libc::EIO),
+                false => Fault::none(),
+            }
+        });
+        let first = upload.complete(&parts).unwrap_err().to_string();
+        drop(failing);
+        assert!(first.contains("may not survive"), "{first}");
+        let again = upload.complete(&parts);
+        assert!(is_over(&again), "{again:?}");
+        assert_eq!(files(dir), [NAME]);
+    }
+}
+
 // ---- mounts that cannot rename ----------------------------------------------------------------
 
 fn no_rename(call: &fault::Call<'_>) -> Option<Fault> {

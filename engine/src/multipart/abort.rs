@@ -86,7 +86,7 @@ impl Resumable<'_> {
 
     /// Takes the whole away from those who would publish it. It is not removed before the claim is:
     /// a claim without its whole says that it was published.
-    fn give_up(&self, claim: &Claim, place: &Place) -> Result<()> {
+    pub(super) fn give_up(&self, claim: &Claim, place: &Place) -> Result<()> {
         let (whole, given_up) = (self.files.whole(claim), self.files.given_up(claim));
         let engine = &self.engine.for_operation();
         let look = |path: &Path| {

@@ -111,7 +111,10 @@ impl Resumable<'_> {
                 Ok(Some(version))
             }
             // In place, but not durable.
-            Err(e) if whole.is_in_place() => Err(e),
+            Err(e) if whole.is_in_place() => {
+                self.clean_up(parts);
+                Err(e)
+            }
             Err(e) => self.outcome(&claim, &place, parts, e).map(Some),
         }
     }
@@ -244,7 +247,15 @@ impl Resumable<'_> {
                 sys::sync(&file, &path)?;
                 sys::close(file, &path)
             });
-            synced.map_err(|e| Error::new("sync data to disk for", &path, e))?;
+            if let Err(e) = synced {
+                let error = |e| Error::new("sync data to disk for", &path, e);
+                if is::stale(&e) || is::interrupted(&e) {
+                    return Err(error(e));
+                }
+                // Lost for good: another fsync would answer Ok for what this one lost.
+                self.give_up(claim, &place)?;
+                return Err(error(e).hint("nothing was published; abort it, and write it anew"));
+            }
         }
         let mut whole = Staging::adopt(self.engine, self.dest, path, place.clone());
         // Also after an error it stays: there is a claim.
@@ -253,10 +264,7 @@ impl Resumable<'_> {
         let published = publish::publish(self.engine, &mut whole, &ours, Mode::Overwrite, &claimed);
         match published {
             Ok(version) => {
-                self.sync(
-                    &place,
-                    "the object is in place, but may not survive a power failure",
-                )?;
+                self.sync_published(&place, parts)?;
                 self.clean_up(parts);
                 Ok(version)
             }
@@ -298,10 +306,7 @@ impl Resumable<'_> {
         }
         // In place, or it was, and a later writer has replaced or removed it.
         engine.resolved("publish", self.dest, e.io_error());
-        self.sync(
-            place,
-            "the object is in place, but may not survive a power failure",
-        )?;
+        self.sync_published(place, parts)?;
         self.clean_up(parts);
         Ok(mount.version(&ours.unwrap_or_else(|| claim.stat())))
     }
@@ -314,7 +319,10 @@ impl Resumable<'_> {
             observe::look_closely(engine, mount, path).map_err(|e| Error::new("look at", path, e))
         };
         if look(&self.files.given_up(claim))?.is_some() {
-            return Err(self.refused(STEP, "it is being aborted".into()));
+            let why = "it is being aborted, or an fsync has lost data of it";
+            return Err(self
+                .refused(STEP, why.into())
+                .hint("abort it, and write it anew"));
         }
         match look(&self.files.claim(claim))? {
             Some(_) => Ok(()),
@@ -329,6 +337,17 @@ impl Resumable<'_> {
         }
         dirs::sync_parent(&self.engine.for_operation(), &place.mount, self.dest)
             .map_err(|e| Error::new("sync data to disk for", self.dest, e).hint(otherwise))
+    }
+
+    /// The same once its object is in place. What an fsync lost is not found out by another, so
+    /// that the upload is over then, and not to be completed again.
+    pub(super) fn sync_published(&self, place: &Place, parts: &[PartName]) -> Result<()> {
+        let hint = "the object is in place, but may not survive a power failure; write it anew";
+        let synced = self.sync(place, hint);
+        if synced.is_err() {
+            self.clean_up(parts);
+        }
+        synced
     }
 
     /// Removes what is left of an upload whose object is in place: the claim last, so that until

@@ -91,14 +91,14 @@ impl Resumable<'_> {
         let mode = Mode::Overwrite;
         match spool::write_out(self.engine, &place, self.dest, &mut source, mode, &pass) {
             Ok(version) => {
-                self.sync(&place, NOT_DURABLE)?;
+                self.sync_published(&place, parts)?;
                 self.clean_up(parts);
                 Ok(Some(version))
             }
             Err(_) if pass.is_over.get() => Ok(None),
             Err(e) => match pass.was_made.take() {
                 Some(version) => {
-                    self.sync(&place, NOT_DURABLE)?;
+                    self.sync_published(&place, parts)?;
                     self.clean_up(parts);
                     Ok(Some(version))
                 }
@@ -109,7 +109,6 @@ impl Resumable<'_> {
 }
 
 const STEP: &str = "complete the upload to";
-const NOT_DURABLE: &str = "the object is in place, but may not survive a power failure";
 
 /// One of those who would make the pass, while it has the path's lock.
 struct Pass<'a> {

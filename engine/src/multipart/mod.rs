@@ -165,7 +165,9 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If a part is not there or not whole, which one; nothing has changed then.
+    /// If a part is not there or not whole, which one; nothing has changed then. If an fsync lost
+    /// data: what is not in place then can only be aborted, and what is may not survive a power
+    /// failure, and is over.
     /// [`ErrorKind::NotFound`] if the upload was completed or aborted.
     pub fn complete_multipart(&self, dest: &Path, id: &str, parts: &[String]) -> Result<Version> {
         let engine = &self.for_operation();
