@@ -4,9 +4,22 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use futures::TryStreamExt;
 use object_store_0_14::ObjectStore;
+use object_store_0_14::list::{PaginatedListOptions, PaginatedListStore};
 use object_store_localfs_engine::fault::{self, Call, Fault, Op};
 
 use super::store;
+
+/// ENAMETOOLONG was an error of the listing.
+#[tokio::test]
+async fn a_prefix_longer_than_any_name_is_of_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("a"), "x").unwrap();
+    let prefix = format!("{}/", "x".repeat(300));
+    let options = PaginatedListOptions::default();
+    let store = store(home.path());
+    let page = store.list_paginated(Some(&prefix), options).await.unwrap();
+    assert!(page.result.objects.is_empty() && page.page_token.is_none());
+}
 
 /// The entry of a symlink below it was ENOTDIR, and the listing an error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
