@@ -4,13 +4,13 @@
 //! decided. So whoever had one open when it was found, and still has, is seen; and what is another
 //! file by then than the one that was found stays.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::Engine;
 use crate::error::{Error, Result};
@@ -457,6 +457,7 @@ fn decide_all(
         options,
         open: None,
         names_gone: HashMap::new(),
+        uploads: None,
     };
     let mut last = None;
     let mut stays = None;
@@ -533,6 +534,18 @@ struct Judge<'a> {
     open: Option<Open>,
     /// How many names files lost by this sweep, which moved their ctime; in a dry run, would lose.
     names_gone: HashMap<(u64, u64), u64>,
+    /// Of the directory that is swept.
+    uploads: Option<UploadsIn>,
+}
+
+/// The names of multipart uploads' files, by upload.
+type Uploads = HashMap<String, Vec<OsString>>;
+
+struct UploadsIn {
+    dir: PathBuf,
+    since: Instant,
+    took: Duration,
+    names: Uploads,
 }
 
 /// By whom files are open.
@@ -675,22 +688,51 @@ impl Judge<'_> {
             }
         }
         // A part that came since is the youngest.
-        let listed = engine.retrying("list", dir, || {
-            place.dir = None;
-            let mut is_new = false;
-            place.open()?.list(&mut |name, _| {
-                let is_of_it = upload_of(&name).is_some_and(|(of, _)| of == upload);
-                let was_found = || files.iter().any(|f| f.path.file_name() == Some(&name));
-                is_new |= is_of_it && !was_found();
-                ControlFlow::Continue(())
-            })?;
-            Ok(is_new)
-        });
-        match listed {
-            Ok(false) => None,
-            Ok(true) => Some(Reason::InUse(Use::Changed)),
-            Err(_) => Some(Reason::Young),
+        let names = match self.names_of_uploads(&mut place) {
+            Ok(names) => names.get(upload),
+            Err(_) => return Some(Reason::Young),
+        };
+        let found: HashSet<_> = files.iter().filter_map(|f| f.path.file_name()).collect();
+        let mut names = names.into_iter().flatten();
+        match names.any(|name| !found.contains(name.as_os_str())) {
+            true => Some(Reason::InUse(Use::Changed)),
+            false => None,
         }
+    }
+
+    /// The files of all uploads in a directory by now, by what their names begin with. Of many
+    /// uploads in one it is not read anew for each, but for those of a short while, by the time that
+    /// it takes.
+    fn names_of_uploads(&mut self, place: &mut Place<'_>) -> io::Result<&Uploads> {
+        const SHORT: Duration = Duration::from_millis(50);
+        let dir = place.path;
+        let is_fresh = |listed: &UploadsIn| {
+            listed.dir == dir && listed.since.elapsed() < SHORT.max(5 * listed.took)
+        };
+        if !self.uploads.as_ref().is_some_and(is_fresh) {
+            let engine = self.engine.for_operation();
+            let since = Instant::now();
+            let names = engine.retrying("list", dir, || {
+                place.dir = None;
+                let mut names = Uploads::new();
+                place.open()?.list(&mut |name, _| {
+                    if let Some((upload, _)) = upload_of(&name) {
+                        let upload = upload.to_owned();
+                        names.entry(upload).or_default().push(name);
+                    }
+                    ControlFlow::Continue(())
+                })?;
+                Ok(names)
+            })?;
+            self.uploads = Some(UploadsIn {
+                dir: dir.to_owned(),
+                since,
+                took: since.elapsed(),
+                names,
+            });
+        }
+        let listed = self.uploads.as_ref().map(|listed| &listed.names);
+        listed.ok_or_else(sys::same_error::not_found)
     }
 
     fn is_as_found(

@@ -2,8 +2,11 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use object_store_localfs_engine::fault::{self, Fault, Op};
 use object_store_localfs_engine::{Engine, SweepEvent, SweepOptions, Swept, Use, Verdict};
 
 use super::{NAME, Upload, claimed, files, is_over, kind};
@@ -108,6 +111,29 @@ fn a_sweep_that_is_stopped_leaves_no_other_upload_than_it_was() {
         sweep(dir, Duration::ZERO, go_on);
         assert_eq!(files(dir), [""; 0]);
     }
+}
+
+/// It was read whole for each upload in it.
+#[test]
+fn a_directory_of_many_uploads_is_not_read_for_each_of_them() {
+    const UPLOADS: usize = 300;
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    for _ in 0..UPLOADS {
+        Upload::new(dir).put(0, b"data").unwrap();
+    }
+    let reads = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&reads);
+    let _counting = fault::inject(dir, move |call| {
+        if call.op == Op::ReadDir {
+            counted.fetch_add(1, Relaxed);
+        }
+        Fault::none()
+    });
+    let (swept, _) = sweep(dir, Duration::ZERO, go_on);
+    assert_eq!(swept.removed as usize, 2 * UPLOADS, "{swept:?}");
+    let reads = reads.load(Relaxed);
+    assert!(reads < UPLOADS / 2, "read {reads} times");
 }
 
 #[test]
