@@ -20,8 +20,23 @@ fn mount(recipe: Recipe) -> Mounted {
     mount
 }
 
+/// Whether a reader is shown an object whole while others replace it, and can read it to its end: not on
+/// a mount that cannot rename, and not if its handle goes stale and another version is there by then,
+/// which is told. Upstream's suite of updates reads between updates, and takes no error for an answer.
+fn reads_hold() -> bool {
+    let test = std::thread::current();
+    let name = test.name().unwrap_or_default();
+    !name.contains("no_rename") && !name.contains("every_ninth_read")
+}
+
 async fn everything(dir: &Path) {
-    for_each_minor!(dir, suites::all);
+    match reads_hold() {
+        true => for_each_minor!(dir, suites::all),
+        false => {
+            for_each_minor!(dir, suites::all_but_updates);
+            for_each_minor!(dir, updates::of_many);
+        }
+    }
     minors::suites_0_14::all(dir).await;
     for_each_minor!(dir, contract::all);
     for_each_minor!(dir, attributes::all);

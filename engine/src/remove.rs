@@ -8,7 +8,7 @@ use crate::lock::PathGuard;
 use crate::observe::{self, Before};
 use crate::place::{self, Place};
 use crate::publish::{Attempt, locked_by_others, until_done};
-use crate::sys::{self, is, same_error};
+use crate::sys::{self, Stat, is, same_error};
 use crate::{Engine, advisory, lock};
 
 fn failed(path: &Path, e: io::Error) -> Error {
@@ -53,7 +53,7 @@ pub(crate) fn delete(engine: &Engine, path: &Path) -> Result<()> {
             }
             Ok(Some(now)) if now.is_dir => Err(failed(path, e)),
             // It went, and another one has been put there since.
-            Ok(Some(now)) if matches!(before, Before::There(before) if before != now) => {
+            Ok(Some(now)) if is_another(&place, &before, &now) => {
                 engine.resolved("unlink", path, &e);
                 Ok(Attempt::Done(()))
             }
@@ -61,6 +61,12 @@ pub(crate) fn delete(engine: &Engine, path: &Path) -> Result<()> {
             Err(_) => Err(failed(path, e).hint("whether it took effect is unknown")),
         }
     })
+}
+
+/// By what the mount keeps: an inode number may change with every look.
+fn is_another(place: &Place, before: &Before, now: &Stat) -> bool {
+    let version = |stat| place.mount.version(stat);
+    matches!(before, Before::There(before) if version(before) != version(now))
 }
 
 /// Finds the file's place and locks it there: whoever held the lock may have removed the directory,

@@ -106,9 +106,9 @@ mod inside {
     pub(super) fn hosts_that_exclude_only_their_own_processes_are_found() {
         let (_, there) = fresh();
         let mut parties = on_hosts(&BOTH, &there, Exclusion::OtherProcesses);
-        let faults = faults(&mut parties, 5);
+        let faults = faults(&mut parties, 40);
         println!(
-            "{} of 5 histories, such as {:?}",
+            "{} of 40 histories, such as {:?}",
             faults.len(),
             faults.first()
         );

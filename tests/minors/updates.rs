@@ -31,6 +31,14 @@ pub(crate) async fn all(root: &Dir) {
     ];
 }
 
+/// Where nobody reads meanwhile.
+pub(crate) async fn of_many(root: &Dir) {
+    an_update_replaces_the_version_it_names(&fresh(root, "one")).await;
+    another_version_is_not_replaced(&fresh(root, "another")).await;
+    what_is_gone_is_not_replaced(&fresh(root, "gone")).await;
+    of_sixteen_updates_of_one_version_one_wins(&fresh(root, "sixteen")).await;
+}
+
 pub(crate) fn update(e_tag: Option<&str>) -> PutOptions {
     let e_tag = e_tag.map(str::to_owned);
     let version = None;
