@@ -80,6 +80,7 @@ impl LocalFileSystem {
     pub(super) async fn abort_resumable(&self, location: &Path, id: &MultipartId) -> Result<()> {
         let path = self.path_to_filesystem(location)?;
         let (engine, id) = (self.engine.clone(), id.clone());
-        blocking(move || engine.abort_multipart(&path, &id)).await
+        let root = self.cleanup_root();
+        blocking(move || engine.abort_multipart(&path, &id, root.as_deref())).await
     }
 }

@@ -323,7 +323,7 @@ impl LocalFileSystem {
         blocking(move || engine.delete(&path, root.as_deref())).await
     }
 
-    fn cleanup_root(&self) -> Option<PathBuf> {
+    pub(super) fn cleanup_root(&self) -> Option<PathBuf> {
         self.root.clone().filter(|_| self.automatic_cleanup)
     }
 }

@@ -270,6 +270,14 @@ async fn an_aborted_upload_leaves_nothing(dir: &Dir) {
     assert!(is_over(&again.unwrap_err()));
     assert_eq!(contents(&store, "a").await, b"before");
     assert_eq!(files(dir), ["a"]);
+
+    // Nor the directories that were made for it.
+    let tidy = store.with_automatic_cleanup(true);
+    let deep = at("deep/down/object");
+    let id = tidy.create_multipart(&deep).await.unwrap();
+    tidy.put_part(&deep, &id, 0, "part".into()).await.unwrap();
+    tidy.abort_multipart(&deep, &id).await.unwrap();
+    assert!(!behind(&dir.join("deep")).exists());
 }
 
 /// Each has a part of its own to name. All may be told that it was completed by another, but one.

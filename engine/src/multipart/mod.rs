@@ -34,7 +34,7 @@ use crate::place::Place;
 use crate::publish::{self, Alone, Attempt, locked_by_others, until_done, warn_left_behind};
 use crate::sys::{self, Stat, is};
 use crate::upload::Upload;
-use crate::{Attributes, Engine, Exclusion, Mode, Version, lock, observe};
+use crate::{Attributes, Engine, Exclusion, Mode, Version, dirs, lock, observe};
 
 use names::{Claim, Files, Id, Kind, Named, PartName};
 
@@ -183,9 +183,20 @@ impl Engine {
     /// [`ErrorKind::NotFound`] if it was over before, by another call or process that has completed
     /// or aborted it; what a crash left of it is removed then. Another error if it is completed and
     /// not yet over: [`Engine::complete_multipart`] is to be called again.
-    pub fn abort_multipart(&self, dest: &Path, id: &str) -> Result<()> {
+    ///
+    /// With a `cleanup_root`, directories that this leaves empty are removed up to that root.
+    pub fn abort_multipart(
+        &self,
+        dest: &Path,
+        id: &str,
+        cleanup_root: Option<&Path>,
+    ) -> Result<()> {
         let engine = &self.for_operation();
-        Resumable::find(engine, dest, id)?.abort()
+        Resumable::find(engine, dest, id)?.abort()?;
+        if let Some(root) = cleanup_root {
+            dirs::remove_empty_parents(&self.for_operation(), dest, root);
+        }
+        Ok(())
     }
 }
 
