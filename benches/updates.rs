@@ -11,8 +11,8 @@
 //! As in the bench `stores`, all ways of writing take turns, write by write, in [`ROUNDS`] rounds; a
 //! ratio is that of the medians of a round.
 //!
-//! For all hosts it is the price on a local disk. On a share each lock is three requests to the server
-//! and the looks are two more.
+//! For all hosts it is the price on a local disk. On a share a write takes about ten requests to the
+//! server more.
 
 use std::cell::RefCell;
 use std::path::PathBuf;

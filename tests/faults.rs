@@ -56,5 +56,5 @@ updates![
     a_lock_that_another_holds_is_waited_for,
     a_lock_for_all_hosts_is_never_less,
     an_unknown_mount_has_no_locks_for_all_hosts,
-    a_directorys_lock_file_is_seen_by_nobody,
+    the_lock_file_of_a_directory_is_seen_by_nobody,
 ];

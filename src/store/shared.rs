@@ -198,11 +198,11 @@ impl LocalFileSystem {
     /// | --- | --- | --- |
     /// | [`Exclusion::OtherThreads`] | the path lock | nothing |
     /// | [`Exclusion::OtherProcesses`] | also a byte of a file in `/dev/shm`, or `/tmp` | three system calls |
-    /// | [`Exclusion::OtherHosts`] | also a byte of a file in the object's directory, by the server | a dozen requests to the server; each read costs one more |
+    /// | [`Exclusion::OtherHosts`] | also a byte of a file in the object's directory, by the server | about ten requests to the server; each read costs one more |
     ///
     /// A process that dies frees its locks. Containers with a `/dev/shm` each are hosts of their own.
-    /// For all hosts each directory gets a file `.object_store_localfs#1` of no bytes, which no
-    /// listing shows; it is held only where the file system is known to keep such locks for all its
+    /// For all hosts each directory gets a file `.object_store_localfs#1`, which no listing shows, with
+    /// at most 2 MiB of names that are being published; it is held only where the file system is known to keep such locks for all its
     /// hosts: NFS, SMB, Ceph, Lustre, GPFS, GFS2, JuiceFS, GlusterFS, and local disks, also
     /// those that an NFS server of this host exports.
     ///

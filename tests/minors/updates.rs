@@ -299,7 +299,7 @@ pub(crate) async fn an_unknown_mount_has_no_locks_for_all_hosts(root: &Dir) {
 }
 
 /// The lock file of a directory is in no listing, is not swept, and goes with the directory.
-pub(crate) async fn a_directorys_lock_file_is_seen_by_nobody(root: &Dir) {
+pub(crate) async fn the_lock_file_of_a_directory_is_seen_by_nobody(root: &Dir) {
     use futures::TryStreamExt;
 
     let dir = fresh(root, "lock-file");
