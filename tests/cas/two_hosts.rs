@@ -89,7 +89,12 @@ mod inside {
         let (here, there) = fresh();
         let start = |n: usize| start(BOTH[n], n, &there, Exclusion::OtherHosts);
         let counter = Client::new(Arc::new(store(&here, Exclusion::OtherHosts)), 0);
-        assert_counts_while_killed(&start, BOTH.len(), &counter, (12, Duration::from_secs(1)));
+        assert_counts_while_killed(
+            &start,
+            BOTH.len(),
+            &counter,
+            (12, Duration::from_millis(300)),
+        );
     }
 
     pub(super) fn what_two_hosts_do_has_an_order() {
