@@ -56,10 +56,6 @@ pub(crate) async fn is_told(
         assert_tells(&error, &dir, steps, errno, &what);
         mutation.check_undone(&dir, &what).await;
 
-        if mutation == PutUpdate {
-            // A mount that cannot rename has lost what was there, and nothing can be updated.
-            mutation.prepare(&store).await;
-        }
         mutation
             .make(&store)
             .await
@@ -98,6 +94,10 @@ pub(crate) async fn removes_what_was_ours(
         );
         assert_eq!(read(&dir, "from"), "new data", "{what}");
 
+        if mutation == PutUpdate {
+            // What was there may be lost, and nothing can be updated.
+            mutation.prepare(&store).await;
+        }
         mutation
             .make(&store)
             .await
