@@ -76,14 +76,14 @@ struct Check {
 }
 
 impl Check {
-    /// A mount that cannot rename shows a file while it is written: who is killed then leaves a
-    /// part of it.
+    /// A mount that cannot rename shows a file while it is written: another writer may read a part of
+    /// it, and who is killed then leaves one.
     fn is_promised(&self, mount: &str, store: Store) -> bool {
-        store == Store::Upstream || self.works != NOTHING_LOST || !mount.starts_with("No rename")
+        store == Store::Upstream || self.works == COLLECTED || !mount.starts_with("No rename")
     }
 }
 
-const NOTHING_LOST: &str = "nothing lost";
+const COLLECTED: &str = "collected";
 
 fn columns() -> impl Iterator<Item = (Store, Check)> {
     let stores = [Store::Upstream, Store::Ours];
@@ -94,11 +94,11 @@ fn columns() -> impl Iterator<Item = (Store, Check)> {
                 run: writers,
             },
             Check {
-                works: NOTHING_LOST,
+                works: "nothing lost",
                 run: crash::at_any_moment,
             },
             Check {
-                works: "collected",
+                works: COLLECTED,
                 run: collects::old_manifests,
             },
         ];
