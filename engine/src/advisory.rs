@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::lock::{self, PathGuard};
+use crate::lock::{self, Key, PathGuard};
 use crate::mount::Known;
 use crate::place::{self, Place};
 use crate::sys::{self, is};
@@ -37,7 +37,8 @@ pub(crate) enum Locked<T> {
 pub(crate) struct Others {
     /// By the keys of the places: two at the most.
     on_host: [Option<(u64, sys::HeldLock)>; 2],
-    on_share: [Option<(u64, sys::HeldLock)>; 2],
+    /// By directory and slot: two names may have one lock.
+    on_share: [Option<((Key, u64), sys::HeldLock)>; 2],
 }
 
 impl Others {
@@ -54,19 +55,24 @@ impl Others {
         if place.mount.is_native() {
             return Ok(());
         }
-        let key = place.key().0;
-        match self
-            .on_share
-            .iter()
-            .flatten()
-            .find(|(held, _)| *held == key)
-        {
+        match self.lock_on_share(place) {
             None => Ok(()),
-            Some((_, lock)) => lock
+            Some(lock) => lock
                 .set_record(place::split(staging).1, staging)
                 .map_err(|e| Error::new("announce the publish of", staging, e)),
         }
     }
+
+    fn lock_on_share(&self, place: &Place) -> Option<&sys::HeldLock> {
+        let key = on_share(place);
+        let mut locks = self.on_share.iter().flatten();
+        locks.find(|(held, _)| *held == key).map(|(_, lock)| lock)
+    }
+}
+
+/// What the lock of a place for all hosts is known by.
+fn on_share(place: &Place) -> (Key, u64) {
+    (place.dir_key(), place.slot_in_dir())
 }
 
 /// Locks one or two `places`, whose path locks are held, against the others whom the engine excludes
@@ -92,9 +98,12 @@ pub(crate) fn exclude_others(
             Locked::Unavailable => warn_once(path),
         }
         if engine.update_exclusion == Exclusion::OtherHosts {
-            match lock_on_share(engine, path, place)? {
-                None => return Ok(None),
-                Some(lock) => others.on_share[nth] = Some((place.key().0, lock)),
+            // By another handle it would find its own lock taken.
+            if others.lock_on_share(place).is_none() {
+                match lock_on_share(engine, path, place)? {
+                    None => return Ok(None),
+                    Some(lock) => others.on_share[nth] = Some((on_share(place), lock)),
+                }
             }
             // What another host did before it let go of the lock is to be seen.
             engine
@@ -127,7 +136,7 @@ fn lock_on_share(engine: &Engine, path: &Path, place: &Place) -> Result<Option<s
     })?;
     let dir = place::split(path).0;
     let again = |e: &std::io::Error| is::ambiguous(e) && !is::locked(e);
-    let lock = || sys::lock_in_dir(dir, place.key_in_dir(), path);
+    let lock = || sys::lock_in_dir(dir, place.slot_in_dir(), path);
     match engine.retrying_if(again, "lock for all hosts", path, lock) {
         Ok(lock) => {
             fence(engine, dir, &lock).map_err(failed)?;
@@ -233,12 +242,13 @@ pub(crate) fn try_lock(
             Locked::Unavailable => None,
         },
     };
-    let is_shared = is_held && engine.update_exclusion == Exclusion::OtherHosts;
     let share = match excluded {
-        Exclusion::OtherHosts if !is_shared => match lock_on_share(engine, path, place)? {
-            None => return Ok(Locked::Busy),
-            lock => lock,
-        },
+        Exclusion::OtherHosts if held.lock_on_share(place).is_none() => {
+            match lock_on_share(engine, path, place)? {
+                None => return Ok(Locked::Busy),
+                lock => lock,
+            }
+        }
         _ => None,
     };
     let dir = match fact.may().then(|| sys::lock_dir(dir)) {

@@ -80,11 +80,12 @@ impl Place {
         Key(hasher.finish())
     }
 
-    /// Of the name alone: the same on all hosts, whatever they know the directory by.
-    pub(crate) fn key_in_dir(&self) -> u64 {
+    /// Of the name alone, the same on all hosts, whatever they know the directory by: one of
+    /// [`SLOTS`](sys::SLOTS) locks that a directory has, so that two names may share one.
+    pub(crate) fn slot_in_dir(&self) -> u64 {
         let mut hash = Fnv::default();
         hash.add(self.name.as_bytes());
-        hash.finish() & KEY
+        (hash.finish() & KEY) % sys::SLOTS
     }
 
     /// The place of another name in the same directory.

@@ -8,8 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use object_store_0_14::ObjectStore;
-use object_store_localfs::LocalFileSystem;
+use object_store_0_14::{ObjectStore, ObjectStoreExt};
+use object_store_localfs::{Exclusion, LocalFileSystem};
 use object_store_localfs_engine::fault::{self, Call, Fault, Op};
 use tempfile::TempDir;
 
@@ -157,4 +157,31 @@ fn two_bind_mounts_of_one_directory_have_one_lock() {
     run(&mut older, &job);
     let log = std::fs::read_to_string(home.path().join("log")).unwrap();
     assert!(log.contains("(INJECTED)"), "strace changed nothing");
+}
+
+/// It waited for itself, and failed: of the locks for all hosts that a directory has, two names may
+/// have one.
+#[tokio::test]
+async fn two_names_with_one_lock_for_all_hosts_are_renamed_and_copied() {
+    const LOCKS: u64 = 4096;
+    // FNV-1a (draft-eastlake-fnv-17, section 2).
+    let lock_of = |name: &str| {
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        (hash & (u64::MAX >> 1)) % LOCKS
+    };
+    let mut names = (0..).map(|n| format!("other{n}"));
+    let other = names.find(|name| lock_of(name) == lock_of("object"));
+    let (object, other) = (at("object"), at(&other.unwrap()));
+
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let store = store.with_update_exclusion(Exclusion::OtherHosts).unwrap();
+    for _ in 0..2 {
+        store.put(&object, "old".into()).await.unwrap();
+        store.put(&other, "new".into()).await.unwrap();
+        store.copy(&object, &other).await.unwrap();
+        store.rename(&other, &object).await.unwrap();
+    }
 }

@@ -22,8 +22,6 @@ const NAME: &str = crate::names::DIR_LOCK;
 /// A file that was removed meanwhile locks nobody out.
 const REMOVED: u32 = 10;
 
-/// So many names can be locked at once, if no two of them share a byte.
-const SLOTS: u64 = 4096;
 /// Room for a name.
 const RECORD: usize = 512;
 /// Behind all records: SMB keeps others from writing what is locked.
@@ -92,9 +90,8 @@ impl DirByte {
     }
 }
 
-pub(in crate::sys) fn lock_in_dir(dir: &Path, key: u64) -> io::Result<DirByte> {
+pub(in crate::sys) fn lock_in_dir(dir: &Path, slot: u64) -> io::Result<DirByte> {
     let path = dir.join(NAME);
-    let slot = key % SLOTS;
     for _ in 0..REMOVED {
         let file = match open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {

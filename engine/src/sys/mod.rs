@@ -367,11 +367,14 @@ pub(crate) fn lock_dir(path: &Path) -> io::Result<HeldLock> {
     })
 }
 
-/// Locks a byte of the lock file that is in the directory `dir`, which is made if it is missing, for
+/// So many locks a directory's lock file has.
+pub(crate) const SLOTS: u64 = 4096;
+
+/// Takes one of the locks in the directory `dir`, whose lock file is made if it is missing, for
 /// `path`: for all hosts, as far as the server keeps what it grants. Never waits.
-pub(crate) fn lock_in_dir(dir: &Path, byte: u64, path: &Path) -> io::Result<HeldLock> {
+pub(crate) fn lock_in_dir(dir: &Path, slot: u64, path: &Path) -> io::Result<HeldLock> {
     around(Call::new(Op::Lock, path), || {
-        platform::lock_in_dir(dir, byte).map(|lock| HeldLock(Some(lock)))
+        platform::lock_in_dir(dir, slot).map(|lock| HeldLock(Some(lock)))
     })
 }
 

@@ -429,13 +429,13 @@ pub(super) fn lock_dir(path: &Path) -> io::Result<Unlock> {
 }
 
 #[cfg(target_os = "linux")]
-pub(super) fn lock_in_dir(dir: &Path, key: u64) -> io::Result<Unlock> {
-    super::dir_lock::lock_in_dir(dir, key).map(Unlock::Byte)
+pub(super) fn lock_in_dir(dir: &Path, slot: u64) -> io::Result<Unlock> {
+    super::dir_lock::lock_in_dir(dir, slot).map(Unlock::Byte)
 }
 
 /// macOS and the BSDs have no locks of an open file.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn lock_in_dir(_dir: &Path, _key: u64) -> io::Result<Unlock> {
+pub(super) fn lock_in_dir(_dir: &Path, _slot: u64) -> io::Result<Unlock> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

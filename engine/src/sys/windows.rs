@@ -261,7 +261,7 @@ pub(super) fn lock_on_host(_byte: u64) -> io::Result<Unlock> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-pub(super) fn lock_in_dir(_dir: &Path, _byte: u64) -> io::Result<Unlock> {
+pub(super) fn lock_in_dir(_dir: &Path, _slot: u64) -> io::Result<Unlock> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
